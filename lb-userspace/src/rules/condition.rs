@@ -37,6 +37,13 @@ pub struct Test {
 impl Test {
     /// Whether the sample is what it has to be. One that there is not never is.
     pub fn holds<'a>(&'a self, scene: &Scene<'a>) -> bool {
+        // Most conditions compare a text that is there: no value has to be made of it and be asked what it is.
+        if let Matcher::Among(patterns) = &self.matcher
+            && patterns.are_of_text()
+            && let Some(any) = self.expr.any_text(scene, |text| patterns.match_text(text))
+        {
+            return any;
+        }
         self.expr
             .any(scene, &mut |value| self.matcher.matches(value))
     }

@@ -219,6 +219,18 @@ impl Expr {
         })
     }
 
+    /// The same of one whose values are texts as they stand in the message; `None` if it is not, or they may be others.
+    pub(super) fn any_text<'a>(
+        &'a self,
+        scene: &Scene<'a>,
+        holds: impl Fn(&[u8]) -> bool,
+    ) -> Option<bool> {
+        match self.converters.is_empty() {
+            true => self.fetch.any_text(scene, holds),
+            false => None,
+        }
+    }
+
     fn convert<'a>(&'a self, value: Value<'a>, scene: &Scene<'a>) -> Option<Value<'a>> {
         self.converters.iter().try_fold(value, |value, converter| {
             converter.apply(value, scene).map(Value::bounded)

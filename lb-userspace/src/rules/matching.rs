@@ -286,6 +286,31 @@ impl<T> Patterns<T> {
         }
     }
 
+    /// Whether they are about a text as it is.
+    pub(super) fn are_of_text(&self) -> bool {
+        !matches!(
+            self.how,
+            How::Found | How::True | How::Number | How::Address
+        )
+    }
+
+    /// Whether the text, which is what they are about, leads to anything.
+    pub(super) fn match_text(&self, text: &[u8]) -> bool {
+        match self.how {
+            // Which is the longest does not matter.
+            How::Prefix => self.texts.iter().any(|(part, _)| self.begins(text, part)),
+            _ => self.find_text(text).is_some(),
+        }
+    }
+
+    fn begins(&self, text: &[u8], part: &[u8]) -> bool {
+        text.get(..part.len())
+            .is_some_and(|head| match self.ignore_case {
+                true => head.eq_ignore_ascii_case(part),
+                false => head == part,
+            })
+    }
+
     fn find_text(&self, text: &[u8]) -> Option<&T> {
         if self.how == How::Length {
             let length = i64::try_from(text.len()).ok()?;
@@ -322,14 +347,10 @@ impl<T> Patterns<T> {
                 .get(text)
                 .or_else(|| found(&|suffix| text.len() > suffix.len() && text.ends_with(suffix))),
             How::Prefix => {
-                let begins = |part: &[u8]| {
-                    text.get(..part.len())
-                        .is_some_and(|head| match self.ignore_case {
-                            true => head.eq_ignore_ascii_case(part),
-                            false => head == part,
-                        })
-                };
-                let matching = self.texts.iter().filter(|(part, _)| begins(part));
+                let matching = self
+                    .texts
+                    .iter()
+                    .filter(|(part, _)| self.begins(text, part));
                 // Of several that are as long, the first.
                 matching
                     .rev()

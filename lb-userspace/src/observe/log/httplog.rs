@@ -9,7 +9,7 @@ use super::{
 use crate::rules::Side;
 
 /// HAProxy keeps this much of a request line (its REQURI_LEN, less the final NUL).
-const REQUEST_LINE_MAX: usize = 1023;
+pub(super) const REQUEST_LINE_MAX: usize = 1023;
 
 /// Appends `record` to `out` as HAProxy writes it, without a line end.
 pub fn write(out: &mut String, record: &HttpRecord<'_>) {

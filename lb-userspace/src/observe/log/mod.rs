@@ -1,8 +1,10 @@
 //! Access logs and the daemon's messages.
 //!
 //! A data path hands a finished session to [`Sink::http`] or [`Sink::tcp`]; whoever changes a state hands its sentence to
-//! [`Sink::event`]. The line is written where it arises, put into a bounded queue, and sent by a thread of its own, so
-//! that neither a slow disk nor a dead syslog server can hold a request. A full queue drops the line and counts it.
+//! [`Sink::event`]. What the line says is put into a bounded queue, and sent by a thread of its own, so that neither a
+//! slow disk nor a dead syslog server can hold a request. A full queue drops the line and counts it.
+//!
+//! The thread writes the lines of HTTP requests too ([`kept`]); others are written where they arise, with what only is there.
 
 mod batch;
 pub mod bridge;
@@ -12,6 +14,7 @@ mod entrance;
 pub mod httplog;
 mod journal;
 pub mod json;
+mod kept;
 pub mod level;
 pub mod record;
 pub mod rfc3164;

@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{clock::Calendar, level::Level};
+use super::{clock::Calendar, level::Level, text::digits};
 use crate::config::model::{LogFormat, LogTarget};
 
 /// The tag before the process id.
@@ -23,6 +23,8 @@ pub struct Front {
     /// What it was made of: level, second, process.
     of: Option<(Level, u64, u32)>,
     text: String,
+    /// What follows the microseconds, in the formats that have them after `text`.
+    rest: Option<String>,
 }
 
 impl Front {
@@ -40,6 +42,7 @@ impl Front {
             host: target.host.clone(),
             of: None,
             text: String::new(),
+            rest: None,
         }
     }
 
@@ -62,15 +65,15 @@ impl Front {
     ) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let of = Some((level, since.as_secs(), pid));
-        let has_fraction = matches!(
-            self.format,
-            LogFormat::Rfc5424 | LogFormat::Timed | LogFormat::Iso
-        );
-        if self.of != of || has_fraction {
+        if self.of != of {
             self.of = of;
-            self.write(level, at, since.subsec_micros(), pid);
+            self.write(level, at, pid);
         }
         out.push_str(&self.text);
+        if let Some(rest) = &self.rest {
+            digits::<6>(out, since.subsec_micros());
+            out.push_str(rest);
+        }
         if self.format == LogFormat::Rfc5424 {
             match structured.filter(|data| !data.is_empty()) {
                 Some(data) => {
@@ -83,11 +86,17 @@ impl Front {
         push_line(out, message);
     }
 
-    fn write(&mut self, level: Level, at: SystemTime, micros: u32, pid: u32) {
+    fn write(&mut self, level: Level, at: SystemTime, pid: u32) {
         let priority = u16::from(self.facility) * 8 + level as u16;
         let severity = level as u8;
         let (tag, host) = (&*self.tag, self.host.as_deref());
         let at = Calendar::local(at);
+        let zone = at.zone(":");
+        self.rest = match self.format {
+            LogFormat::Timed | LogFormat::Iso => Some(format!("{zone} ")),
+            LogFormat::Rfc5424 => Some(format!("{zone} {} {tag} {pid} - ", host.unwrap_or("-"))),
+            _ => None,
+        };
         let out = &mut self.text;
         out.clear();
         // A String takes everything.
@@ -95,14 +104,9 @@ impl Front {
             LogFormat::Raw => Ok(()),
             LogFormat::Priority => write!(out, "<{priority}>"),
             LogFormat::Short => write!(out, "<{severity}>"),
-            LogFormat::Timed => write!(out, "<{severity}>{} ", iso(&at, micros)),
-            LogFormat::Iso => write!(out, "{} ", iso(&at, micros)),
-            LogFormat::Rfc5424 => write!(
-                out,
-                "<{priority}>1 {} {} {tag} {pid} - ",
-                iso(&at, micros),
-                host.unwrap_or("-")
-            ),
+            LogFormat::Timed => write!(out, "<{severity}>{}", iso(&at)),
+            LogFormat::Iso => write!(out, "{}", iso(&at)),
+            LogFormat::Rfc5424 => write!(out, "<{priority}>1 {}", iso(&at)),
             LogFormat::Rfc3164 => write!(
                 out,
                 "<{priority}>{} {} {tag}[{pid}]: ",
@@ -122,10 +126,10 @@ fn bsd(at: &Calendar) -> impl Display {
     fmt::from_fn(move |f| write!(f, "{month} {day:2} {time}"))
 }
 
-/// `2026-11-27T15:08:14.325611+00:00`, as HAProxy writes it.
-fn iso(at: &Calendar, micros: u32) -> impl Display {
-    let (date, time, zone) = (at.date(), at.time(), at.zone(":"));
-    fmt::from_fn(move |f| write!(f, "{date}T{time}.{micros:06}{zone}"))
+/// `2026-11-27T15:08:14.`: HAProxy has `325611+00:00` after it.
+fn iso(at: &Calendar) -> impl Display {
+    let (date, time) = (at.date(), at.time());
+    fmt::from_fn(move |f| write!(f, "{date}T{time}."))
 }
 
 /// Appends `message` so that it stays one line, and ends it.

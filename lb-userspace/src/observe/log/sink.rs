@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use super::{
     custom::{self, Facts},
     httplog, json,
+    kept::Kept,
     level::Level,
     record::{Common, HttpRecord, TcpRecord},
     target::{Target, TargetError},
@@ -49,12 +50,23 @@ pub(super) struct Line {
     pub(super) level: Level,
     pub(super) to: LogTo,
     pub(super) at: SystemTime,
-    /// For targets that want text, if any does.
-    pub(super) text: Option<String>,
-    /// For targets that want JSON, if any does.
-    pub(super) json: Option<String>,
-    /// Beside the text, for targets that want it.
-    pub(super) structured: Option<String>,
+    pub(super) content: Content,
+}
+
+/// What a line says.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// It is written.
+    Written {
+        /// For targets that want text, if any does.
+        text: Option<String>,
+        /// For targets that want JSON, if any does.
+        json: Option<String>,
+        /// Beside the text, for targets that want it.
+        structured: Option<String>,
+    },
+    /// It is yet to be, as text.
+    Kept(Box<Kept>),
 }
 
 /// Where log lines go in. Cheap to clone; never blocks, takes no lock.
@@ -115,8 +127,22 @@ impl Sink {
         let Some(level) = level_of(&record.common, record.status) else {
             return;
         };
+        let common = &record.common;
+        // Which is now.
+        let at = common.accepted + common.total;
+        let wanted = self.wanted(common.options.to, level);
+        if wanted == Forms::TEXT
+            && let Some(kept) = Kept::of(record)
+        {
+            return self.push(Line {
+                level,
+                to: common.options.to,
+                at,
+                content: Content::Kept(kept),
+            });
+        }
         self.access(
-            (level, &record.common.options),
+            (level, common.options.to, at, wanted),
             |out| match record.common.format {
                 AccessLog::Http => httplog::write(out, record),
                 AccessLog::Tcp => tcplog::write(
@@ -139,8 +165,10 @@ impl Sink {
         let Some(level) = level_of(&record.common, None) else {
             return;
         };
+        let common = &record.common;
+        let to = common.options.to;
         self.access(
-            (level, &record.common.options),
+            (level, to, SystemTime::now(), self.wanted(to, level)),
             |out| match record.common.format {
                 // A connection has no request, so that `http` on a TCP frontend means the TCP line.
                 AccessLog::Http | AccessLog::Tcp => tcplog::write(out, record),
@@ -165,9 +193,11 @@ impl Sink {
             level,
             to,
             at,
-            text: wanted.text.then(|| message.into()),
-            json: wanted.json.then(|| json::event(level, at, message)),
-            structured: None,
+            content: Content::Written {
+                text: wanted.text.then(|| message.into()),
+                json: wanted.json.then(|| json::event(level, at, message)),
+                structured: None,
+            },
         });
     }
 
@@ -202,35 +232,41 @@ impl Sink {
 
     fn access(
         &self,
-        (level, options): (Level, &LogOptions),
+        (level, to, at, wanted): (Level, LogTo, SystemTime, Forms),
         text: impl FnOnce(&mut String),
         json: impl FnOnce() -> String,
         facts: Facts<'_>,
     ) {
-        let wanted = self.wanted(options.to, level);
         if wanted == Forms::default() {
             return;
         }
         self.push(Line {
             level,
-            to: options.to,
-            at: SystemTime::now(),
-            text: wanted.text.then(|| {
-                let mut out = String::with_capacity(USUAL_LINE);
-                text(&mut out);
-                out
-            }),
-            json: wanted.json.then(json),
-            structured: wanted.structured.then(|| {
-                let mut out = String::new();
-                custom::structured(&mut out, facts);
-                out
-            }),
+            to,
+            at,
+            content: Content::Written {
+                text: wanted.text.then(|| {
+                    let mut out = String::with_capacity(USUAL_LINE);
+                    text(&mut out);
+                    out
+                }),
+                json: wanted.json.then(json),
+                structured: wanted.structured.then(|| {
+                    let mut out = String::new();
+                    custom::structured(&mut out, facts);
+                    out
+                }),
+            },
         });
     }
 
     fn push(&self, line: Line) {
-        if line.text.is_none() && line.json.is_none() {
+        if let Content::Written {
+            text: None,
+            json: None,
+            ..
+        } = line.content
+        {
             return;
         }
         if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE

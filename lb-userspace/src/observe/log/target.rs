@@ -13,12 +13,11 @@ use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
 use super::{
     batch::Batch,
-    clock::Calendar,
     journal,
     level::Level,
     rfc3164::{Front, push_line},
-    sink::Line,
     stream::Stream,
+    text::date,
 };
 use crate::config::model::{LogDestination, LogFormat, LogTarget};
 
@@ -45,6 +44,15 @@ pub enum TargetError {
         /// The system's reason.
         source: io::Error,
     },
+}
+
+/// A line's message, in the forms that anybody wants.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Message<'a> {
+    pub(super) text: Option<&'a str>,
+    pub(super) json: Option<&'a str>,
+    /// Beside the text.
+    pub(super) structured: Option<&'a str>,
 }
 
 /// An open destination.
@@ -135,12 +143,17 @@ impl Target {
     }
 
     /// Takes `line`. Returns how many lines could not be sent to make room for it.
-    pub(super) fn add(&mut self, line: &Line, pid: u32) -> u64 {
+    pub(super) fn add(
+        &mut self,
+        (level, at): (Level, SystemTime),
+        line: Message<'_>,
+        pid: u32,
+    ) -> u64 {
         let message = match self.format {
-            LogFormat::Json => &line.json,
-            _ => &line.text,
+            LogFormat::Json => line.json,
+            _ => line.text,
         };
-        let level = Level::of((line.level as u8).max(self.min_level));
+        let level = Level::of((level as u8).max(self.min_level));
         let Some(message) = message else {
             return 0;
         };
@@ -156,14 +169,13 @@ impl Target {
                 .add(|out| journal::entry(out, (facility, level), front.tag(), pid, message)),
             _ if is_syslog || is_named => self.batch.add(|out| {
                 let begin = out.len();
-                let message = (line.structured.as_deref(), &**message);
-                front.frame(out, level, line.at, pid, message);
+                front.frame(out, level, at, pid, (line.structured, message));
                 cut(out, begin, len);
             }),
             (_, format) => self.batch.add(|out| {
                 let begin = out.len();
                 if format == LogFormat::Text {
-                    stamp(out, line.at, level);
+                    stamp(out, at, level);
                 }
                 push_line(out, message);
                 cut(out, begin, len);
@@ -216,16 +228,15 @@ fn cut(out: &mut String, begin: usize, len: Option<usize>) {
 
 /// `2026-11-23 02:30:20.251 notice  `, the beginning of a text line that no syslog daemon stamps.
 pub(super) fn stamp(out: &mut String, at: SystemTime, level: Level) {
-    use std::fmt::Write as _;
-    let at = Calendar::local(at);
-    // A String takes everything.
-    let _ = write!(
-        out,
-        "{} {}.{:03} {level:7} ",
-        at.date(),
-        at.time(),
-        at.millisecond,
-    );
+    /// The longest name's.
+    const WIDTH: usize = "warning".len();
+    date(out, at);
+    out.push(' ');
+    out.push_str(level.name());
+    out.extend(std::iter::repeat_n(
+        ' ',
+        WIDTH.saturating_sub(level.name().len()) + 1,
+    ));
 }
 
 fn udp(to: SocketAddr) -> io::Result<Output> {

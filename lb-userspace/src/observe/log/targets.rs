@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::{
     level::Level,
-    sink::Line,
-    target::{Target, TargetError},
+    sink::{Content, Line},
+    target::{Message, Target, TargetError},
 };
 use crate::config::model::{LogFormat, LogSample, LogTarget, LogTo, ProxyLog};
 
@@ -16,6 +16,15 @@ pub(super) struct Forms {
     pub(super) json: bool,
     /// As text with structured data.
     pub(super) structured: bool,
+}
+
+impl Forms {
+    /// As text alone.
+    pub(super) const TEXT: Self = Self {
+        text: true,
+        json: false,
+        structured: false,
+    };
 }
 
 /// What is wanted of whose lines, for those who make them.
@@ -79,6 +88,8 @@ pub(super) struct Targets {
     global: Vec<Member>,
     /// Those of each proxy that has its own.
     own: HashMap<LogTo, Vec<Member>>,
+    /// A line that is written here, for all of them.
+    text: String,
 }
 
 /// A destination of somebody's lines.
@@ -113,6 +124,7 @@ impl Targets {
             open: Vec::new(),
             global: Vec::new(),
             own: HashMap::new(),
+            text: String::new(),
         };
         let own = proxies
             .iter()
@@ -151,6 +163,26 @@ impl Targets {
     pub(super) fn add(&mut self, line: &Line, pid: u32) -> u64 {
         // A proxy that is no more, or has none of its own.
         let members = self.own.get_mut(&line.to).unwrap_or(&mut self.global);
+        let message = match &line.content {
+            Content::Written {
+                text,
+                json,
+                structured,
+            } => Message {
+                text: text.as_deref(),
+                json: json.as_deref(),
+                structured: structured.as_deref(),
+            },
+            Content::Kept(kept) => {
+                self.text.clear();
+                kept.write(&mut self.text);
+                Message {
+                    text: Some(&self.text),
+                    json: None,
+                    structured: None,
+                }
+            }
+        };
         let mut failed = 0;
         for member in members {
             let Some(target) = self.open.get_mut(member.at) else {
@@ -160,7 +192,7 @@ impl Targets {
                 continue;
             }
             if member.sampler.as_mut().is_none_or(Sampler::takes) {
-                failed += target.add(line, pid);
+                failed += target.add((line.level, line.at), message, pid);
             }
         }
         failed

@@ -22,11 +22,48 @@ pub(super) fn number(out: &mut String, n: impl Into<u64>) {
     }
 }
 
-/// Appends `n`, which is below a thousand, as three digits.
-fn three_digits(out: &mut String, n: u16) {
-    for digit in [n / 100, n / 10, n] {
+/// Appends the last `N` digits of `n`.
+pub(super) fn digits<const N: usize>(out: &mut String, mut n: u32) {
+    let mut text = [b'0'; N];
+    for place in text.iter_mut().rev() {
         // A digit is below ten.
-        out.push(char::from(b'0' + (digit % 10) as u8));
+        *place = b'0' + (n % 10) as u8;
+        n /= 10;
+    }
+    out.extend(text.map(char::from));
+}
+
+/// A second, and how it is written: most lines have the one before theirs.
+struct Second {
+    /// Since 1970.
+    at: i64,
+    text: String,
+}
+
+impl Second {
+    const fn none() -> Self {
+        Self {
+            at: i64::MIN,
+            text: String::new(),
+        }
+    }
+
+    /// Appends the second of `at` as `write` writes it and the three digits of its milliseconds.
+    fn append(
+        &mut self,
+        out: &mut String,
+        at: SystemTime,
+        write: impl FnOnce(&Calendar) -> String,
+    ) {
+        let (seconds, millisecond) = since_epoch(at);
+        if self.at != seconds {
+            *self = Self {
+                at: seconds,
+                text: write(&Calendar::local(at)),
+            };
+        }
+        out.push_str(&self.text);
+        digits::<3>(out, millisecond.into());
     }
 }
 
@@ -52,18 +89,19 @@ pub(super) fn millis(took: Duration) -> u64 {
 /// Appends `at` as `23/Nov/2026:02:30:20.251`, local time.
 pub(super) fn accept_date(out: &mut String, at: SystemTime) {
     thread_local! {
-        /// A second, and how it is written up to the point.
-        static LAST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+        static LAST: RefCell<Second> = const { RefCell::new(Second::none()) };
     }
-    let (seconds, millisecond) = since_epoch(at);
-    LAST.with_borrow_mut(|(last, text)| {
-        if *last != seconds {
-            *last = seconds;
-            *text = format!("{}.", Calendar::local(at).clf());
-        }
-        out.push_str(text);
+    LAST.with_borrow_mut(|last| last.append(out, at, |at| format!("{}.", at.clf())));
+}
+
+/// Appends `at` as `2026-11-23 02:30:20.251`, local time.
+pub(super) fn date(out: &mut String, at: SystemTime) {
+    thread_local! {
+        static LAST: RefCell<Second> = const { RefCell::new(Second::none()) };
+    }
+    LAST.with_borrow_mut(|last| {
+        last.append(out, at, |at| format!("{} {}.", at.date(), at.time()));
     });
-    three_digits(out, millisecond);
 }
 
 /// Appends `peer` as its `Display` has it.
@@ -168,6 +206,9 @@ mod tests {
         ] {
             let whole = format!("{}{end}", Calendar::local(at(millis)).clf());
             assert_eq!(text(|out| accept_date(out, at(millis))), whole);
+            let local = Calendar::local(at(millis));
+            let whole = format!("{} {}{end}", local.date(), local.time());
+            assert_eq!(text(|out| date(out, at(millis))), whole);
         }
     }
 

@@ -314,6 +314,31 @@ impl Fetch {
         }
     }
 
+    /// Whether `holds` says so of any of the values of one that conditions ask for most, texts that stand in the message;
+    /// `None` if it is another.
+    pub(super) fn any_text<'a>(
+        &'a self,
+        scene: &Scene<'a>,
+        holds: impl Fn(&[u8]) -> bool,
+    ) -> Option<bool> {
+        Some(match self {
+            Self::Path => {
+                let path = scene.request.and_then(|request| request.path());
+                path.is_some_and(|path| holds(path.as_bytes()))
+            }
+            Self::Header {
+                side,
+                name,
+                whole,
+                occurrence: None,
+            } => scene.headers(*side).is_some_and(|headers| {
+                let mut values = header::each(headers, name, *whole);
+                values.any(holds)
+            }),
+            _ => return None,
+        })
+    }
+
     /// The one value, or of several the last.
     pub fn sample<'a>(&'a self, scene: &Scene<'a>) -> Option<Value<'a>> {
         let request = scene.request;
