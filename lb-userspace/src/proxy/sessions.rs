@@ -204,5 +204,15 @@ pub(super) fn is_killed() -> bool {
 /// The connection that is served here has come to `server`, or has left it.
 pub(super) fn note(server: Option<&Arc<Server>>) {
     // Without one there is nobody who could ask.
-    let _ = PRESENT.try_with(|entry| entry.server.replace(server.cloned()));
+    let _ = PRESENT.try_with(|entry| {
+        let mut there = entry.server.borrow_mut();
+        let same = match (&*there, server) {
+            (Some(there), Some(server)) => Arc::ptr_eq(there, server),
+            (there, server) => there.is_none() && server.is_none(),
+        };
+        // A count that all workers share is not touched for the server that it was the last time.
+        if !same {
+            *there = server.cloned();
+        }
+    });
 }

@@ -7,46 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::histogram::Histogram;
 
+mod counter;
 mod each;
 mod saved;
 
+pub use counter::Counter;
 use each::EARLIER;
 pub use each::{Each, How};
 pub use saved::Numbers;
-
-/// A number that only grows, or that its owner sets.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds one.
-    pub fn inc(&self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-
-    /// Adds `n`.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-
-    /// The present value.
-    pub fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    /// Sets it, for values that are read elsewhere and for `clear counters`.
-    pub fn set(&self, n: u64) {
-        self.0.store(n, Relaxed);
-    }
-
-    /// Raises it to `n` if it was below.
-    pub fn raise(&self, n: u64) {
-        // A maximum is reached rarely and read always: look before taking the cache line.
-        if n > self.0.load(Relaxed) {
-            self.0.fetch_max(n, Relaxed);
-        }
-    }
-}
 
 /// Events in the last second, as HAProxy's frequency counters estimate it: this second's count, and of the one before
 /// it the part that still lies within a second.
@@ -122,7 +90,7 @@ impl Rate {
 /// Samples that [`Average`] looks back over; HAProxy's `TIME_STATS_SAMPLES`.
 const AVERAGE_SAMPLES: u64 = 512;
 
-/// Mean of roughly the last 512 values, kept as a decaying sum.
+/// Mean of roughly the last 512 values, kept as a decaying sum. Of two values that come in the same moment one may go by.
 #[derive(Debug, Default)]
 pub struct Average {
     pub(super) sum: Counter,
@@ -133,17 +101,17 @@ pub struct Average {
 impl Average {
     /// Takes one value in, in milliseconds.
     pub fn add(&self, value: u64) {
-        self.samples.inc();
+        let samples = self.samples.change(|samples| samples.saturating_add(1));
         self.max.raise(value);
-        let n = self.samples.value().clamp(1, AVERAGE_SAMPLES);
-        let _ = self.sum.0.fetch_update(Relaxed, Relaxed, |sum| {
+        let n = samples.clamp(1, AVERAGE_SAMPLES);
+        self.sum.change(|sum| {
             // Until the window is full the sum only grows; then each value replaces an average one.
             let kept = if n < AVERAGE_SAMPLES {
                 sum
             } else {
                 sum - sum.div_ceil(AVERAGE_SAMPLES)
             };
-            Some(kept.saturating_add(value))
+            kept.saturating_add(value)
         });
     }
 
@@ -426,13 +394,5 @@ mod tests {
             http.response(status);
         }
         assert_eq!(http.responses(), [1, 2, 1, 1, 1, 2]);
-    }
-
-    #[test]
-    fn a_maximum_only_rises() {
-        let counter = Counter::default();
-        counter.raise(5);
-        counter.raise(3);
-        assert_eq!(counter.value(), 5);
     }
 }

@@ -4,15 +4,16 @@
 //! is made by the thread that first needs it; whoever reads adds them up.
 
 use std::{
-    cell::Cell,
     fmt,
     sync::{
         OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread::available_parallelism,
     time::Duration,
 };
+
+use super::owner;
 
 /// Upper bounds of the buckets, in microseconds and as a label in seconds. They reach from a server on the same host to a
 /// connection of an hour, for requests and sessions alike.
@@ -81,7 +82,7 @@ impl Histogram {
     pub fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let shared = self.shards.len() - 1;
-        let number = thread().min(shared);
+        let number = owner::thread().min(shared);
         let shard = self.shards[number].get_or_init(Box::default);
         let bucket = &shard.buckets[bucket(micros)];
         if number == shared {
@@ -159,20 +160,6 @@ fn shards() -> usize {
     *SHARDS.get_or_init(|| {
         let processors = available_parallelism().map_or(1, usize::from);
         (processors + 1).min(MOST_OWNERS) + 1
-    })
-}
-
-/// The number of this thread among those that have recorded something; no other ever has the same.
-fn thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    NUMBER.with(|number| {
-        if number.get() == usize::MAX {
-            number.set(NEXT.fetch_add(1, Relaxed));
-        }
-        number.get()
     })
 }
 

@@ -60,7 +60,7 @@ pub(super) struct Live {
     /// What operators have ordered beside that.
     pub(super) orders: Orders,
     /// Rises each time that its sessions are to end.
-    pub(super) shutdowns: watch::Sender<u64>,
+    pub(super) shutdowns: Shutdowns,
     /// The file has it no more.
     retired: AtomicBool,
 }
@@ -92,7 +92,7 @@ impl Live {
             last_session_ms: AtomicU64::new(NEVER),
             throttle: AtomicU8::new(100),
             orders: Orders::new(config),
-            shutdowns: watch::Sender::new(0),
+            shutdowns: Shutdowns::default(),
             retired: AtomicBool::new(false),
         }
     }
@@ -100,6 +100,34 @@ impl Live {
     /// Whether it takes no new flows any more, because the file has it no longer.
     pub(super) fn is_retired(&self) -> bool {
         self.retired.load(Relaxed)
+    }
+}
+
+/// How often sessions were to end.
+#[derive(Debug, Default)]
+pub(super) struct Shutdowns {
+    /// Each session asks when it begins, and spares itself the lock.
+    count: AtomicU64,
+    told: watch::Sender<u64>,
+}
+
+impl Shutdowns {
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(SeqCst)
+    }
+
+    /// Those that there are are to end.
+    pub(super) fn rise(&self) {
+        let count = self.count.fetch_add(1, SeqCst) + 1;
+        self.told.send_modify(|told| *told = count.max(*told));
+    }
+
+    /// Resolves once it is more than `count`, or nobody is left who would say so.
+    pub(super) fn more_than(&self, count: u64) -> impl Future<Output = ()> + Send + use<> {
+        let mut told = self.told.subscribe();
+        async move {
+            let _ = told.wait_for(|told| *told > count).await;
+        }
     }
 }
 

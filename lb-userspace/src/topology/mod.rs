@@ -25,6 +25,7 @@ pub mod latency;
 pub mod limit;
 mod live;
 pub mod observation;
+mod owner;
 pub mod pace;
 pub mod peer;
 pub mod queue;

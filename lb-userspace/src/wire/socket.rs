@@ -143,6 +143,15 @@ impl Socket {
         }
     }
 
+    /// Whether it is known that nothing has come, nor an end, since it was last read from.
+    pub(crate) fn is_silent(&self) -> bool {
+        let looked = match &self.link {
+            Link::Connected(stream) => stream.try_io(Interest::READABLE, || Ok(())),
+            Link::Accepted(_) => return false,
+        };
+        looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// As [`TcpStream::poll_write_ready`].
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.link {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
         mpsc::{self, Receiver, Sender, TryRecvError},
     },
     thread::{self, JoinHandle, Thread},
@@ -83,6 +83,8 @@ pub struct Sink {
 struct Shared {
     /// What anybody takes of whose lines: no others are made.
     wanted: ArcSwap<Wanted>,
+    /// The same where nobody has targets of his own, as [`Wanted::packed`].
+    alike: AtomicU32,
     /// What lines go to from now on, until the thread has taken it.
     next: Mutex<Option<Targets>>,
     stop: AtomicBool,
@@ -119,7 +121,9 @@ impl Sink {
     pub fn retarget(&self, targets: Opened) {
         let next = self.shared.next.lock();
         *next.unwrap_or_else(PoisonError::into_inner) = Some(targets.targets);
+        let alike = targets.wanted.packed();
         self.shared.wanted.store(Arc::new(targets.wanted));
+        self.shared.alike.store(alike, Ordering::Release);
     }
 
     /// Logs a finished request.
@@ -227,7 +231,10 @@ impl Sink {
     }
 
     fn wanted(&self, to: LogTo, level: Level) -> Forms {
-        self.shared.wanted.load().of(to, level)
+        match Forms::of_packed(self.shared.alike.load(Ordering::Acquire), level) {
+            Some(forms) => forms,
+            None => self.shared.wanted.load().of(to, level),
+        }
     }
 
     fn access(
@@ -330,6 +337,7 @@ impl Opened {
     /// There is no thread to be had.
     pub fn start(self) -> Result<(Sink, Writer), StartError> {
         let shared = Arc::new(Shared {
+            alike: AtomicU32::new(self.wanted.packed()),
             wanted: ArcSwap::from_pointee(self.wanted),
             next: Mutex::new(None),
             stop: AtomicBool::new(false),

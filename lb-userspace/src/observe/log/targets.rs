@@ -25,6 +25,17 @@ impl Forms {
         json: false,
         structured: false,
     };
+
+    /// Those that a line of `level` is wanted in, by [`Wanted::packed`]; `None` if that does not tell.
+    pub(super) fn of_packed(packed: u32, level: Level) -> Option<Self> {
+        let [text, json, structured, own] = packed.to_le_bytes();
+        let wanted = |below: u8| (level as u8) < below;
+        (own == 0).then(|| Self {
+            text: wanted(text),
+            json: wanted(json),
+            structured: wanted(structured),
+        })
+    }
 }
 
 /// What is wanted of whose lines, for those who make them.
@@ -65,6 +76,19 @@ impl Wanted {
                 .map(|proxy| (proxy.to, Least::of(&proxy.targets)))
                 .collect(),
         }
+    }
+
+    /// For each form one more than the least severe level that is wanted in it; then whether somebody has targets of his
+    /// own, of whom nothing is said.
+    pub(super) fn packed(&self) -> u32 {
+        let Least {
+            text,
+            json,
+            structured,
+        } = self.global;
+        let below = |least: Option<u8>| least.map_or(0, |least| least.saturating_add(1));
+        let own = u8::from(!self.own.is_empty());
+        u32::from_le_bytes([below(text), below(json), below(structured), own])
     }
 
     /// Of a line of this level.
@@ -228,5 +252,22 @@ mod tests {
         assert_eq!(of(frontend("json"), Level::Info), (false, true));
         assert_eq!(of(frontend("json"), Level::Debug), (false, false));
         assert_eq!(of(frontend("none"), Level::Emerg), (false, false));
+        assert_eq!(Forms::of_packed(wanted.packed(), Level::Emerg), None);
+
+        for formats in [
+            vec![],
+            vec![LogFormat::Json],
+            vec![LogFormat::Rfc5424, LogFormat::Json],
+        ] {
+            let targets = formats.iter().zip([Level::Emerg, Level::Debug]);
+            let targets: Vec<_> = targets
+                .map(|(&format, level)| target(level as u8, format))
+                .collect();
+            let wanted = Wanted::new(&targets, &[]);
+            for level in Level::ALL {
+                let forms = Forms::of_packed(wanted.packed(), level);
+                assert_eq!(forms, Some(wanted.of(frontend("any"), level)));
+            }
+        }
     }
 }

@@ -190,6 +190,11 @@ impl ServerIo {
             && self.stream.tcp().poll_read_ready(cx).is_pending()
     }
 
+    /// The same without being told once something comes, which spares the lock that this takes.
+    pub(super) fn is_silent(&self) -> bool {
+        self.repeat.is_none() && !self.stream.is_tls() && self.stream.tcp().is_silent()
+    }
+
     /// Reads what there is into the spare room of `buffer`: how much.
     pub(super) fn poll_read(
         &mut self,

@@ -157,6 +157,9 @@ impl Upstream {
 
     /// Whether it can take a request now.
     fn is_usable(&mut self) -> bool {
+        if self.connection.is_silent() {
+            return true;
+        }
         self.drive(&mut Context::from_waker(Waker::noop()));
         // Once a task has had its share of looks, sockets say that nothing has come whether or not that is so.
         self.connection.is_idle() && tokio::task::coop::has_budget_remaining()

@@ -88,7 +88,8 @@ impl KernelTraffic {
     /// was counted before is earlier.
     pub fn begin(&self, taken_over: bool) {
         for (earlier, maps) in self.earlier.iter().zip(&self.maps) {
-            let counted = maps.0.swap(0, Relaxed);
+            let counted = maps.value();
+            maps.set(0);
             if !taken_over {
                 earlier.add(counted);
             }

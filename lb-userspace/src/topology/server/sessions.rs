@@ -44,19 +44,19 @@ impl Server {
     ///
     /// [`Topology::changes`]: super::super::Topology::changes
     pub fn shutdown_sessions(&self) -> u64 {
-        *self.live.shutdowns.borrow()
+        self.live.shutdowns.count()
     }
 
     /// Ends its sessions, if that is what is to become of them.
     pub(in crate::topology) fn end_sessions(&self) {
         if self.config.on_marked_down == OnMarkedDown::ShutdownSessions {
-            self.live.shutdowns.send_modify(|count| *count += 1);
+            self.live.shutdowns.rise();
         }
     }
 
     /// Ends its sessions because a server that it stood in for is up again and wants them (`on_marked_up`).
     pub(in crate::topology) fn give_way(&self) {
-        self.live.shutdowns.send_modify(|count| *count += 1);
+        self.live.shutdowns.rise();
     }
 
     /// Whether sessions of it that were ended had to give way: it has not gone down itself.
@@ -98,11 +98,7 @@ impl Connection {
 
     /// Resolves once an operator or the server's state ends its sessions, this one among them.
     pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
-        let (mut shutdowns, begun) = (self.server.live.shutdowns.subscribe(), self.shutdowns);
-        async move {
-            // An error means that the model is gone, and the daemon with it.
-            let _ = shutdowns.wait_for(|count| *count > begun).await;
-        }
+        self.server.live.shutdowns.more_than(self.shutdowns)
     }
 
     /// Resolves once the server's sessions are to end, this one among them; `None` where that never happens.

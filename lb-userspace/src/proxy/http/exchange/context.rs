@@ -71,6 +71,11 @@ pub(in super::super) struct Exchange {
     pub(super) is_http2: bool,
 }
 
+/// Whether `one` is this server.
+fn is_it(one: &Option<Arc<Server>>, server: &Arc<Server>) -> bool {
+    one.as_ref().is_some_and(|one| Arc::ptr_eq(one, server))
+}
+
 impl Exchange {
     pub(in super::super) fn new(now: Instant) -> Self {
         Self {
@@ -149,7 +154,10 @@ impl Exchange {
 
     /// It has a slot of a server.
     pub(in super::super) fn assign(&mut self, slot: Connection) {
-        self.server = Some(Arc::clone(slot.server()));
+        let server = slot.server();
+        if !is_it(&self.server, server) {
+            self.server = Some(Arc::clone(server));
+        }
         self.server_tls = None;
         sessions::note(Some(slot.server()));
         self.shut_down = slot.shut_down().map(|end| Box::pin(end) as _);

@@ -40,6 +40,8 @@ impl Exchange {
             None => Vec::new(),
         };
         let structured = config.log_format_sd.as_deref();
+        // Lines of one's own alone tell where the server is.
+        let tells = format.line().is_some() || structured.is_some();
         let (samples, of_structured) = (samples(format.line()), samples(structured));
         let plan = &client.worker.shared.http;
         let remembered = client.rules.borrow();
@@ -56,7 +58,10 @@ impl Exchange {
             idle,
             destination: wants.destination.then_some(client.reached()),
             local: self.local,
-            server: self.server.as_ref().map(|server| server.peer()),
+            server: match tells {
+                true => self.server.as_ref().map(|server| server.peer()),
+                false => None,
+            },
             id: remembered.and_then(|remembered| remembered.id.as_deref()),
             tls: client.tls.as_deref().map(|tls| (tls.version, tls.cipher)),
             lines: match wants.lines {

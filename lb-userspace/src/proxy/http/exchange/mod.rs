@@ -22,7 +22,7 @@ mod stick;
 mod tally;
 mod waiting;
 
-use std::{fmt, future::poll_fn, rc::Rc, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, Version, header::EXPECT, request};
@@ -194,7 +194,7 @@ async fn forward_to_backend(
         return Err(Failure::Answer(Box::new(answer)));
     }
     let upgrade = forward::leave_connection(&mut head, fields);
-    let shared = Arc::clone(&client.worker.shared);
+    let shared = &client.worker.shared;
     let told = forwarded::receive(client, &shared.http, &mut head);
     let (target, fields) =
         match rules::route(client, &shared.http, &mut head, (fields, &mut body)).await {

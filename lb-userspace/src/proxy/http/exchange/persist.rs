@@ -117,9 +117,9 @@ pub(super) fn write(
         return;
     }
     let (config, mut exchange) = (&sticky.config, client.exchange());
-    let Some(server) = exchange.server().cloned() else {
+    if exchange.server().is_none() {
         return;
-    };
+    }
     let inserts = config.mode == CookieMode::Insert;
     let found = fields.any(Fields::SET_COOKIE) && cookie::is_set(&head.headers, &config.name);
     if found {
@@ -128,9 +128,9 @@ pub(super) fn write(
         } else if inserts || direct && config.indirect {
             cookie::remove_set(&mut head.headers, &config.name);
             CookieSet::Deleted
-        } else if let Some(value) = &server.config.cookie {
+        } else if let Some(value) = exchange.server().and_then(|s| s.config.cookie.clone()) {
             let keep = config.mode == CookieMode::Prefix;
-            cookie::rewrite_set(&mut head.headers, &config.name, value, keep);
+            cookie::rewrite_set(&mut head.headers, &config.name, &value, keep);
             CookieSet::Rewritten
         } else {
             CookieSet::Passed
@@ -149,7 +149,8 @@ pub(super) fn write(
     }
     // One that is bound to another server begins anew.
     let had = if direct { had } else { dates::Dates::default() };
-    let Some(value) = sticky.set_for(&server, had, now) else {
+    let value = exchange.server();
+    let Some(value) = value.and_then(|server| sticky.set_for(server, had, now)) else {
         return;
     };
     exchange.cookie_set = match direct {

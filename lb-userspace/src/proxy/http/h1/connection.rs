@@ -58,6 +58,8 @@ pub(in super::super) struct Connection {
     read: BytesMut,
     /// How much is read next: what its answers have been like is what the next will be like.
     room: usize,
+    /// What the last answer looked like.
+    alike: usize,
     /// The last read was of less than half of that.
     was_small: bool,
     out: Out,
@@ -86,6 +88,7 @@ impl Connection {
             io,
             read: BytesMut::new(),
             room: SMALL,
+            alike: usize::MAX,
             was_small: false,
             out: Out::default(),
             next: None,
@@ -124,6 +127,11 @@ impl Connection {
         !self.ended && self.next.is_none() && matches!(self.reading, Reading::Idle)
     }
 
+    /// Whether it may, and it is known without looking that the server has said nothing.
+    pub(in super::super) fn is_silent(&self) -> bool {
+        self.is_idle() && self.io.is_silent()
+    }
+
     /// Whether it has failed, once it has ended.
     pub(in super::super) fn end(&self) -> Option<bool> {
         self.ended.then_some(self.failed)
@@ -153,9 +161,12 @@ impl Connection {
     fn advance(&mut self, cx: &mut Context<'_>) -> Result<(), Failed> {
         if matches!(self.reading, Reading::Idle) {
             // It says nothing that it is not asked: whatever comes, it is of no use any more.
-            let gone = (self.used || self.next.is_none())
-                && !self.io.is_quiet(cx)
-                && self.poll_fill(cx).is_ready();
+            // Whoever has a request will read, and is told then.
+            let gone = match &self.next {
+                Some(_) => self.used && !self.io.is_silent(),
+                None => !self.io.is_quiet(cx),
+            };
+            let gone = gone && self.poll_fill(cx).is_ready();
             match self.next.take() {
                 Some(request) if gone => return Err(Failed::Unsent(request)),
                 Some(request) => self.begin(request),
@@ -241,7 +252,7 @@ impl Connection {
                 Reading::Idle | Reading::Done | Reading::Switched => return Ok(()),
                 Reading::Head => {
                     if !self.read.is_empty() {
-                        let found = head::read(&mut self.read, &self.method)?;
+                        let found = head::read(&mut self.read, &self.method, &mut self.alike)?;
                         if let Some(found) = found {
                             self.answered(found);
                             continue;

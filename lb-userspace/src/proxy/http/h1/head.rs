@@ -148,11 +148,20 @@ pub(super) struct Answer {
     pub(super) keeps: bool,
 }
 
-/// Takes the head of an answer to a request of `method` out of `read`, if it is all there.
+/// Takes the head of an answer to a request of `method` out of `read`, if it is all there. What it looks like is likely to be
+/// what is known by `alike`, from the one before it.
 ///
 /// # Errors
 /// It is none, or its length cannot be told (RFC 9112 section 6.3).
-pub(super) fn read(read: &mut BytesMut, method: &Method) -> Result<Option<Answer>, Malformed> {
+pub(super) fn read(
+    read: &mut BytesMut,
+    method: &Method,
+    alike: &mut usize,
+) -> Result<Option<Answer>, Malformed> {
+    if let Some((status, headers, fields)) = alike::read(read, *alike) {
+        let head = (status, false, None);
+        return answer(head, (headers, fields), method).map(Some);
+    }
     let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -193,13 +202,13 @@ pub(super) fn read(read: &mut BytesMut, method: &Method) -> Result<Option<Answer
     };
     let bytes = read.split_to(length).freeze();
     let value = |from: u32, to: u32| {
-        let value = bytes.slice(from as usize..to as usize);
         // SAFETY: the parser lets no byte pass in a value that `HeaderValue` would not take: a tab, and all from the
         // blank on but DEL. (hyper goes by the same.)
-        unsafe { HeaderValue::from_maybe_shared_unchecked(value) }
+        unsafe { alike::value(&bytes, from as usize, to as usize) }
     };
     let (headers, fields) = match known {
-        Some((mut headers, fields)) => {
+        Some((at, mut headers, fields)) => {
+            *alike = at;
             for (put, &(.., from, to)) in headers.values_mut().zip(&places[..count]) {
                 *put = value(from, to);
             }
@@ -215,11 +224,22 @@ pub(super) fn read(read: &mut BytesMut, method: &Method) -> Result<Option<Answer
             }
             let fields = Fields::of(&headers);
             if let Some(unknown) = unknown {
-                alike::note(unknown, &headers, fields);
+                *alike = unknown.0;
+                let status = (!old && reason.is_none()).then_some(status);
+                alike::note(unknown, status, &headers, fields);
             }
             (headers, fields)
         }
     };
+    answer((status, old, reason), (headers, fields), method).map(Some)
+}
+
+/// An answer of this status, which may be of HTTP/1.0 and have words of its own.
+fn answer(
+    (status, old, reason): (StatusCode, bool, Option<ReasonPhrase>),
+    (headers, fields): (HeaderMap, Fields),
+    method: &Method,
+) -> Result<Answer, Malformed> {
     let mut keeps = !old;
     let mut closes = false;
     if fields.any(Fields::CONNECTION) {
@@ -239,12 +259,12 @@ pub(super) fn read(read: &mut BytesMut, method: &Method) -> Result<Option<Answer
     if let Some(reason) = reason {
         head.extensions.insert(reason);
     }
-    Ok(Some(Answer {
+    Ok(Answer {
         keeps: keeps && !closes && !matches!(framing, Framing::Close),
         head,
         fields,
         framing,
-    }))
+    })
 }
 
 /// Where the body ends. A length that is none is none in any answer: where no body follows, or a coding says how long it
@@ -411,7 +431,7 @@ mod tests {
 
     fn answer(text: &str, method: Method) -> Result<Option<(String, bool)>, Malformed> {
         let mut bytes = BytesMut::from(text);
-        let answer = read(&mut bytes, &method)?;
+        let answer = read(&mut bytes, &method, &mut { usize::MAX })?;
         Ok(answer.map(|answer| {
             let framing = match answer.framing {
                 Framing::Length(length) => length.to_string(),
@@ -510,7 +530,9 @@ mod tests {
     #[test]
     fn a_head_is_taken_whole_and_nothing_else() {
         let mut bytes = BytesMut::from("HTTP/1.1 200 Fine\r\nX-A:  b \r\nx-a:\r\n\r\nbody");
-        let answer = read(&mut bytes, &Method::GET).unwrap().unwrap();
+        let answer = read(&mut bytes, &Method::GET, &mut { usize::MAX })
+            .unwrap()
+            .unwrap();
         assert_eq!(bytes, "body");
         let values: Vec<_> = answer.head.headers.get_all("x-a").iter().collect();
         assert_eq!(values, ["b", ""]);
@@ -520,7 +542,7 @@ mod tests {
     #[test]
     fn answers_with_the_same_fields_have_each_its_own_values() {
         let shown = |text: &str| {
-            let answer = read(&mut BytesMut::from(text), &Method::GET)
+            let answer = read(&mut BytesMut::from(text), &Method::GET, &mut { usize::MAX })
                 .expect("an answer")
                 .expect("a whole one");
             let fields: Vec<String> = answer

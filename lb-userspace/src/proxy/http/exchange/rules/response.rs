@@ -135,14 +135,19 @@ pub(in super::super) fn respond(
 /// the connection, of what was no request, is none.
 pub(in super::super) fn after(client: &Client, head: &mut response::Parts) {
     let frontend = &client.frontend().config.rules;
+    let of_backend = {
+        let exchange = client.exchange();
+        let backend = exchange.backend();
+        backend.is_some_and(|backend| backend.config.rules.has_after())
+    };
+    if !of_backend && !frontend.has_after() {
+        return;
+    }
     let backend = client.exchange().backend().cloned();
     let of_backend = backend
         .as_ref()
         .map(|backend| &backend.config.rules)
         .filter(|rules| rules.has_after());
-    if of_backend.is_none() && !frontend.has_after() {
-        return;
-    }
     let mut memory = Memory::of(client);
     memory.remembered.state.end_request();
     let Remembered {
