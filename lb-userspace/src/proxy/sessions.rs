@@ -4,9 +4,12 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    future::poll_fn,
     hash::{BuildHasherDefault, Hasher},
+    pin::pin,
     rc::Rc,
     sync::Arc,
+    task::Poll,
     time::{Instant, SystemTime},
 };
 
@@ -173,14 +176,22 @@ tokio::task_local! {
 /// Serves until it is over, or until an operator ends it.
 pub(super) async fn serve(entered: &Entered, serving: impl Future<Output = ()>) {
     let entry = entered.entry();
-    let killed = entry.killed();
-    let serving = PRESENT.scope(Rc::clone(entry), serving);
-    tokio::select! {
+    let mut killed = pin!(entry.killed());
+    let mut serving = pin!(PRESENT.scope(Rc::clone(entry), serving));
+    let mut waits = false;
+    poll_fn(|cx| {
         // What is served is told first, so that it can end as it should.
-        biased;
-        () = serving => {}
-        () = killed => {}
-    }
+        if serving.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // To wait takes a lock; a task's waker stays the same, so that once is enough, and the flag says the rest.
+        if waits && !entry.is_killed() {
+            return Poll::Pending;
+        }
+        waits = true;
+        killed.as_mut().poll(cx)
+    })
+    .await;
 }
 
 /// Has what is spawned belong to the present connection.

@@ -7,6 +7,7 @@ use http::{
     header::{RETRY_AFTER, WWW_AUTHENTICATE},
     request, response,
 };
+use smallvec::SmallVec;
 
 use super::{
     action::{Edit, End, Gate, Lookup, ResponsePart, Rule, Target, WaitForBody},
@@ -107,7 +108,7 @@ pub struct Denial {
 /// The response parts that apply, and what they need of the request.
 #[derive(Debug, Default)]
 pub struct Later {
-    rules: Vec<u32>,
+    rules: SmallVec<[u32; 4]>,
     original: Option<Box<Original>>,
     /// A rule has let the request pass: those that choose a backend are all that is left.
     allowed: bool,

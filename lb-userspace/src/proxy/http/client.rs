@@ -49,6 +49,8 @@ pub(super) struct Client {
     pub(super) rules: RefCell<Option<Box<Remembered>>>,
     /// The time at which the task was last polled: one reading of the clock for all that happens in a poll.
     now: Cell<Instant>,
+    /// The same in milliseconds of the topology's clock, once somebody has asked.
+    now_ms: Cell<Option<u64>>,
     phase: Cell<Phase>,
     /// When the phase began.
     since: Cell<Instant>,
@@ -181,6 +183,7 @@ impl Client {
             number: Cell::new(None),
             rules: RefCell::new(None),
             now: Cell::new(now),
+            now_ms: Cell::new(None),
             phase: Cell::new(Phase::Idle),
             since: Cell::new(now),
             started: Cell::new(now),
@@ -284,8 +287,18 @@ impl Client {
         self.now.get()
     }
 
+    /// The same in milliseconds of the topology's clock.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms.get().unwrap_or_else(|| {
+            let now = self.worker.shared.topology.clock.at(self.now());
+            self.now_ms.set(Some(now));
+            now
+        })
+    }
+
     pub(super) fn tick(&self) {
         self.now.set(Instant::now());
+        self.now_ms.set(None);
     }
 
     pub(super) fn phase(&self) -> Phase {

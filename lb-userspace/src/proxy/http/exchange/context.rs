@@ -372,7 +372,7 @@ impl Exchange {
         let Some(responded) = self.responded else {
             return;
         };
-        let now_ms = client.worker.shared.topology.clock.at(client.now());
+        let now_ms = client.now_ms();
         server.latency.record(responded, now_ms);
         if let Some(status) = self.status {
             visit.backend().observe(server, Observation::Status(status));

@@ -96,9 +96,7 @@ pub(super) async fn serve(
     tally::count_request(&client);
     let frontend = &client.frontend().counters.http;
     frontend.requests.inc();
-    frontend
-        .request_rate
-        .tick(client.worker.shared.topology.clock.at(client.now()));
+    frontend.request_rate.tick(client.now_ms());
 
     let asked = Asked {
         method: head.method.clone(),

@@ -121,7 +121,7 @@ pub(super) async fn route<'p>(
         client.exchange().terminate(Cause::Server, Phase::Connect);
         return Err(Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
     };
-    let now_ms = client.worker.shared.topology.clock.at(client.now());
+    let now_ms = client.now_ms();
     client.exchange().enter(target.backend.enter(now_ms));
     let rules = &target.backend.config.rules;
     if !rules.is_empty() {

@@ -227,8 +227,7 @@ impl Wanted<'_> {
         match self.idle(place, own.as_deref()) {
             None => Err(Some(slot)),
             Some(idle) => {
-                let clock = self.client.worker.shared.topology.clock;
-                dispatch::note_at_once(backend, server, clock.at(self.client.now()), trace);
+                dispatch::note_at_once(backend, server, self.client.now_ms(), trace);
                 Ok((slot, Lease::new(idle, place)))
             }
         }

@@ -39,7 +39,7 @@ pub(super) fn find(
         state: &memory.remembered.state,
         world: &world,
     };
-    let now = client.worker.shared.topology.clock.at(client.now());
+    let now = client.now_ms();
     let (found, remembering) = stick::look(&config.sticks, &scene, now, usable);
     (holder.or(found), remembering)
 }
@@ -76,7 +76,7 @@ pub(super) fn store<B>(
         };
         remembering.extend(stick::look_at_response(&config.sticks, &scene));
     }
-    let now = client.worker.shared.topology.clock.at(client.now());
+    let now = client.now_ms();
     stick::remember(remembering, id, now);
 }
 

@@ -11,7 +11,7 @@ pub(super) fn finish(
     bytes_in: u64,
     bytes_out: u64,
 ) {
-    let now = client.worker.shared.topology.clock.at(client.now());
+    let now = client.now_ms();
     for tracked in remembered.state.all_tracked() {
         count(tracked, status, bytes_in, bytes_out, now);
     }
@@ -26,7 +26,7 @@ pub(super) fn finish(
 pub(super) fn count_request(client: &Client) {
     let session = client.session.borrow();
     for tracked in session.all_tracked() {
-        tracked.count_request(client.worker.shared.topology.clock.at(client.now()));
+        tracked.count_request(client.now_ms());
     }
 }
 
@@ -34,7 +34,7 @@ pub(super) fn count_request(client: &Client) {
 pub(super) fn count_end(client: &Client, status: Option<u16>, bytes_in: u64, bytes_out: u64) {
     let session = client.session.borrow();
     for tracked in session.all_tracked() {
-        let now = client.worker.shared.topology.clock.at(client.now());
+        let now = client.now_ms();
         count(tracked, status, bytes_in, bytes_out, now);
     }
 }
