@@ -81,7 +81,8 @@ pub async fn dispatch<T>(
     let mut left = trace.left.take();
     let mut had = trace.had.take();
     loop {
-        let avoid: Option<usize> = left.as_ref().map(|server| server.index);
+        // One that a later configuration has added is only asked where there is no other anyway.
+        let avoid = left.as_ref().and_then(|left| backend.place_of(left));
         let slot = match had.take() {
             Some(slot) => Ok(slot),
             None => slot(backend, asking, preferred, avoid.as_slice(), trace).await,
@@ -257,8 +258,12 @@ pub(super) async fn slot(
     }
     let claim = |turn| {
         let asking = Asking { turn, ..asking };
-        match backend.claim(asking, avoid) {
-            Err(_) if !avoid.is_empty() => backend.claim(asking, &[]),
+        let but = |avoid| {
+            let own = backend.claim(asking, avoid);
+            own.or_else(|reason| backend.claim_added(turn, reason))
+        };
+        match but(avoid) {
+            Err(_) if !avoid.is_empty() => but(&[]),
             done => done,
         }
     };

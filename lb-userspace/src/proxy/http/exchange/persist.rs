@@ -149,7 +149,8 @@ pub(super) fn write(
     }
     // One that is bound to another server begins anew.
     let had = if direct { had } else { dates::Dates::default() };
-    let Some(value) = sticky.set_for(&server, had, now) else {
+    let place = target.backend.place_of(&server);
+    let Some(value) = sticky.set_for(&server, place, had, now) else {
         return;
     };
     exchange.cookie_set = match direct {
