@@ -318,7 +318,9 @@ mod waiting {
         let _held = server(&first, "one").claim().expect("a slot");
         let mut waiting = Box::pin(wait(&first.backends[0]));
         assert!(poll(waiting.as_mut()).is_pending());
-        let second = first.next(&full(&[TWO, ONE]));
+        let mut config = full(&[TWO, ONE]);
+        Arc::make_mut(&mut config.backends[0]).servers[0].maxconn = Some(2);
+        let second = first.next(&config);
         second.take_over(&first);
         let (backend, two) = (&second.backends[0], server(&second, "two"));
         for seen_by in [backend, &first.backends[0]] {

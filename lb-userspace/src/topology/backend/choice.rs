@@ -81,10 +81,9 @@ impl Backend {
     }
 
     /// Whether whoever stands at `turn` in the queue of `server` or, without one, has just come for it alone, comes before
-    /// all who wait for any server and could have this one.
+    /// all who wait for any server and could have this one: the other side of [`Server::has_slot_for`].
     pub fn lets_pass(&self, server: &Server, turn: Option<Turn>) -> bool {
-        let is_before = |first| turn.is_some_and(|turn| turn <= first);
-        self.queue.first().is_none_or(is_before) || !self.offers(server)
+        server.is_unlimited() || self.queue.lets_pass(turn) || !self.offers(server)
     }
 
     /// Whether those who wait for any server may have this one, which a later configuration may have added.
