@@ -81,7 +81,8 @@ pub async fn dispatch<T>(
     let mut left = trace.left.take();
     let mut had = trace.had.take();
     loop {
-        let avoid: Option<usize> = left.as_ref().map(|server| server.index);
+        // One that a later configuration has added is only asked where there is no other anyway.
+        let avoid = left.as_ref().and_then(|left| backend.place_of(left));
         let slot = match had.take() {
             Some(slot) => Ok(slot),
             None => slot(backend, asking, preferred, avoid.as_slice(), trace).await,
@@ -203,7 +204,7 @@ fn note_connected(backend: &Backend, server: &Arc<Server>, took: Duration, trace
 
 /// A slot of `server` that nobody waits for.
 fn unqueued(backend: &Backend, server: &Arc<Server>) -> Option<Connection> {
-    match server.queue.is_empty() && backend.lets_pass(server, None) {
+    match server.has_slot_for(None) && backend.lets_pass(server, None) {
         true => server.claim(),
         false => None,
     }
@@ -257,8 +258,12 @@ pub(super) async fn slot(
     }
     let claim = |turn| {
         let asking = Asking { turn, ..asking };
-        match backend.claim(asking, avoid) {
-            Err(_) if !avoid.is_empty() => backend.claim(asking, &[]),
+        let but = |avoid| {
+            let own = backend.claim(asking, avoid);
+            own.or_else(|reason| backend.claim_added(turn, reason))
+        };
+        match but(avoid) {
+            Err(_) if !avoid.is_empty() => but(&[]),
             done => done,
         }
     };
@@ -409,6 +414,33 @@ mod tests {
             .expect("both are served");
         assert!(any.is_ok() && this_one.is_ok());
         assert_eq!((server.queue.len(), backend.queue.len()), (0, 0));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn all_are_served_once_a_limit_is_lifted() {
+        let topology = topology(Balance::RoundRobin, 1);
+        let backend = &topology.backends[0];
+        let server = &backend.servers[0];
+        let _held = server.claim();
+        let mut traces: [Trace; 4] = std::array::from_fn(|_| Trace::default());
+        let waiting = traces.iter_mut().enumerate().map(|(n, trace)| {
+            let preferred = (n % 2 == 0).then_some(server);
+            Box::pin(slot(backend, ANYONE, preferred, &[], trace))
+        });
+        let mut waiting: Vec<_> = waiting.collect();
+        for one in &mut waiting {
+            assert!(futures_util::poll!(one).is_pending());
+        }
+        backend.set_maxconn(server, None);
+        // Whoever comes for this very server need not wait until they have run.
+        assert!(at_once(backend, ANYONE, Some(server), &Trace::default()).is_some());
+        // Who came last is the first to run.
+        waiting.reverse();
+        let all = futures_util::future::join_all(waiting);
+        let all = tokio::time::timeout(Duration::from_secs(30), all).await;
+        assert!(all.expect("all are served").iter().all(Result::is_ok));
+        assert_eq!((server.queue.len(), backend.queue.len()), (0, 0));
+        assert!(at_once(backend, ANYONE, None, &Trace::default()).is_some());
     }
 
     /// Who is served in which order when all wait for the one slot, some for that server alone and some for any: each with

@@ -5,15 +5,15 @@ use std::{
     hash::{BuildHasher, RandomState},
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{
-            AtomicU32, AtomicU64, AtomicUsize,
+            AtomicU32,
             Ordering::{Relaxed, SeqCst},
         },
     },
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::{
     AdminState, CheckResult, CheckStatus, Clock, Health, Server,
@@ -27,8 +27,11 @@ use super::{
 use crate::config::model;
 
 mod choice;
+mod generations;
 mod slow_start;
 
+pub(super) use generations::rebuild;
+use generations::{Added, Live, ids};
 pub use slow_start::STEP as SLOW_START_STEP;
 pub(super) use slow_start::throttle;
 
@@ -57,49 +60,13 @@ pub struct Backend {
     has_queues: bool,
     /// Of the draws, so that no two backends and no two nodes draw alike.
     seed: u64,
+    /// The names of the variables that its configuration's expressions know.
+    variables: Arc<[String]>,
+    /// What those who came under this one, and not under the present one, may have beside its servers.
+    added: ArcSwapOption<Added>,
     pub(super) live: Arc<Live>,
     pub(super) clock: Clock,
     notifier: Arc<Notifier>,
-}
-
-/// What changes of a backend while it runs; the backend of the same name in the next configuration has the same.
-#[derive(Debug, Default)]
-pub(super) struct Live {
-    /// Turn of `roundrobin`, of ties in `leastconn`, and of draws in `random`.
-    pub(super) turn: AtomicUsize,
-    current: Arc<AtomicU32>,
-    pub(super) last_change_ms: AtomicU64,
-    /// The highest number that a server has had.
-    last_id: AtomicU32,
-    /// The backend in each configuration that still has connections, the present one last. Held by whoever writes state:
-    /// writers take turns, or two of them could leave an old table behind.
-    generations: Mutex<Vec<Weak<Backend>>>,
-}
-
-/// The numbers of a backend's servers, by their places: what the file says, else what they have had `before`, else what none
-/// has had; the highest that one has had is `last`.
-fn ids(config: &model::Backend, before: Option<&Backend>, last: u32) -> Vec<u32> {
-    let said: Vec<u32> = config.servers.iter().filter_map(|s| s.id).collect();
-    let kept = |server: &model::Server| {
-        let id = before?.server(&server.name)?.id;
-        Some(id).filter(|id| !said.contains(id))
-    };
-    let servers = config.servers.iter();
-    let ids = servers.map(|server| server.id.or_else(|| kept(server)).unwrap_or(0));
-    let mut ids: Vec<u32> = ids.collect();
-    if before.is_none() {
-        model::number(&mut ids, 1);
-        return ids;
-    }
-    let mut next = last;
-    for id in ids.iter_mut().filter(|id| **id == 0) {
-        next += 1;
-        while said.contains(&next) {
-            next += 1;
-        }
-        *id = next;
-    }
-    ids
 }
 
 /// Why no server could be had.
@@ -118,6 +85,7 @@ impl Backend {
         config: &Arc<model::Backend>,
         clock: Clock,
         notifier: &Arc<Notifier>,
+        variables: &Arc<[String]>,
         before: Option<&Backend>,
     ) -> Self {
         let name: Arc<str> = config.name.as_str().into();
@@ -152,41 +120,12 @@ impl Backend {
             queue,
             seed: before.map_or_else(|| RandomState::new().hash_one(&name), |b| b.seed),
             name,
+            variables: Arc::clone(variables),
+            added: ArcSwapOption::empty(),
             live,
             clock,
             notifier: Arc::clone(notifier),
         }
-    }
-
-    /// From now on this is the one that runs, in the place of `before`.
-    pub(super) fn take_over(self: &Arc<Self>, before: Option<&Arc<Self>>) {
-        let mut generations = self.lock();
-        generations.retain(|one| one.strong_count() > 0);
-        generations.push(Arc::downgrade(self));
-        let ids = self.servers.iter().map(|server| server.id);
-        self.live.last_id.fetch_max(ids.max().unwrap_or(0), Relaxed);
-        let Some(before) = before else { return };
-        let now_ms = self.clock.now_ms();
-        let mut stays = false;
-        for server in &before.servers {
-            if let Some(after) = self.server(&server.name) {
-                after.take_over(server, now_ms);
-                stays |= after.is_eligible();
-            }
-        }
-        for server in &before.servers {
-            // Where none of the others can take its place, requests that are on their way to it still get there.
-            if self.server(&server.name).is_none() && stays {
-                server.retire();
-            }
-        }
-        rebuild(&generations);
-        drop(generations);
-        // Also of servers that are no more: who waits for one of those has to look for another.
-        for server in self.servers.iter().chain(&before.servers) {
-            server.queue.wake_all();
-        }
-        self.queue.wake_all();
     }
 
     /// The server called `name`.
@@ -441,26 +380,6 @@ impl Backend {
         self.change_by(server, true, change);
     }
 
-    fn change_by(
-        &self,
-        server: &Arc<Server>,
-        via: bool,
-        change: impl FnOnce(&Server) -> Option<EventKind>,
-    ) {
-        let generations = self.lock();
-        let newest = generations.last().and_then(Weak::upgrade);
-        let present = newest.as_deref().unwrap_or(self);
-        let there = present.server(&server.name);
-        let (backend, server) = match there.filter(|there| there.is_same(server)) {
-            Some(there) => (present, there),
-            None => (self, server),
-        };
-        backend.change_locked(&generations, server, via, change);
-        drop(generations);
-        // Theirs is another lock.
-        server.tell_followers();
-    }
-
     /// The writers' lock is held, `generations` is what it guards.
     fn change_locked(
         &self,
@@ -541,12 +460,6 @@ impl Backend {
             queued: self.queue.len(),
         });
     }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Weak<Self>>> {
-        // What it guards is changed in one step, so a writer that panicked left nothing half done behind it.
-        let generations = self.live.generations.lock();
-        generations.unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// What is told of a server that an operator has made up or down.
@@ -555,13 +468,6 @@ fn turned(was_up: bool, is_up: bool) -> Option<EventKind> {
         (true, false) => Some(EventKind::Down),
         (false, true) => Some(EventKind::Up),
         _ => None,
-    }
-}
-
-/// Brings the tables of all generations up to date; the writers' lock is held.
-pub(super) fn rebuild(generations: &[Weak<Backend>]) {
-    for backend in generations.iter().filter_map(Weak::upgrade) {
-        backend.rebuild();
     }
 }
 

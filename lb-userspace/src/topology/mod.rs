@@ -135,6 +135,7 @@ impl Topology {
             let pairs = list.iter().map(|b| (Arc::clone(&b.name), Arc::clone(b)));
             pairs.collect()
         };
+        let variables: Arc<[String]> = config.variables.as_slice().into();
         let running = named(before.map_or(&[], |before| &before.backends));
         let backends: Vec<_> = config
             .backends
@@ -142,7 +143,7 @@ impl Topology {
             .map(|b| {
                 let before = running.get(b.name.as_str());
                 let before = before.map(|before| &**before);
-                Arc::new(Backend::new(b, clock, &notifier, before))
+                Arc::new(Backend::new(b, clock, &notifier, &variables, before))
             })
             .collect();
         Self::link(&backends);

@@ -172,3 +172,167 @@ fn connections_count_for_the_server_whichever_file_they_began_under() {
     drop(held);
     assert_eq!(server(&third, "one").active(), 0);
 }
+
+/// Who waits under one file, as the backend of that file serves them.
+mod waiting {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::{
+        config::model::{self, Mode},
+        rules::Priority,
+        topology::{Asking, Backend, Connection, Unavailable},
+    };
+
+    /// One server is full, and nobody asks for any other.
+    fn full(servers: &[(&str, &str)]) -> Config {
+        let mut config = config(servers);
+        let backend = Arc::make_mut(&mut config.backends[0]);
+        let one = backend.servers.iter_mut().find(|one| one.name == ONE.0);
+        one.expect("it is there").maxconn = Some(1);
+        config
+    }
+
+    fn anyone() -> Asking {
+        Asking {
+            client: None,
+            hash: None,
+            turn: None,
+        }
+    }
+
+    /// What whoever waits for any server of `backend` does at each chance.
+    async fn wait(backend: &Backend) -> Result<Connection, Unavailable> {
+        let attempt = |turn| {
+            let turn = Some(turn);
+            let own = backend.claim(Asking { turn, ..anyone() }, &[]);
+            match own.or_else(|reason| backend.claim_added(turn, reason)) {
+                Err(Unavailable::Full) => None,
+                done => Some(done),
+            }
+        };
+        backend.queue.wait(Priority::default(), attempt).await
+    }
+
+    fn poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn name(slot: &Result<Connection, Unavailable>) -> &str {
+        slot.as_ref().map_or("", |slot| &slot.server().name)
+    }
+
+    /// Those who wait when the file is read again, and what each has got by then.
+    fn served(first: &Config, second: &Config) -> [String; 2] {
+        let first = Topology::new(first);
+        let backend = &first.backends[0];
+        let _held = server(&first, "one").claim().expect("a slot");
+        let mut waiting = [wait(backend), wait(backend)].map(Box::pin);
+        for waiting in &mut waiting {
+            assert!(poll(waiting.as_mut()).is_pending());
+        }
+        let second = first.next(second);
+        second.take_over(&first);
+        let mut slots = Vec::new();
+        waiting
+            .each_mut()
+            .map(|waiting| match poll(waiting.as_mut()) {
+                Poll::Ready(slot) => {
+                    let name = name(&slot).to_owned();
+                    // Or the next would have it.
+                    slots.push(slot);
+                    name
+                }
+                Poll::Pending => "waits".to_owned(),
+            })
+    }
+
+    #[test]
+    fn those_who_wait_have_servers_that_come() {
+        let before = full(&[ONE]);
+        assert_eq!(served(&before, &full(&[ONE, TWO])), ["two", "two"]);
+        assert_eq!(served(&before, &full(&[TWO, ONE])), ["two", "two"]);
+        assert_eq!(served(&before, &full(&[ONE])), ["waits", "waits"]);
+        let second = |amend: &dyn Fn(&mut model::Backend)| {
+            let mut config = full(&[TWO, ONE]);
+            amend(Arc::make_mut(&mut config.backends[0]));
+            served(&before, &config)
+        };
+        assert_eq!(
+            second(&|backend| backend.servers[0].maxconn = Some(1)),
+            ["two", "waits"]
+        );
+        assert_eq!(
+            second(&|backend| backend.servers[0].disabled = true),
+            ["waits", "waits"]
+        );
+        assert_eq!(
+            second(&|backend| backend.servers[0].backup = true),
+            ["waits", "waits"]
+        );
+        assert_eq!(
+            second(&|backend| backend.mode = Mode::Http),
+            ["waits", "waits"],
+            "they are not understood there"
+        );
+    }
+
+    #[test]
+    fn a_server_that_comes_is_the_last_resort_of_all_earlier_files() {
+        let first = Topology::new(&config(&[ONE]));
+        let second = first.next(&config(&[TWO]));
+        second.take_over(&first);
+        let third = after(&second, &[TWO, THREE]);
+        third.backends[0].set_admin(server(&third, "two"), AdminState::Maint);
+        first.backends[0].set_admin(server(&first, "one"), AdminState::Maint);
+        for (earlier, own) in [(&first, "one"), (&second, "two")] {
+            let backend = &earlier.backends[0];
+            let reason = backend.claim(anyone(), &[]).expect_err("none of its own");
+            assert_eq!(reason, Unavailable::NoServer, "{own}");
+            let slot = backend.claim_added(None, reason);
+            assert_eq!(name(&slot), "three", "{own}");
+            let foreign = slot.expect("a slot");
+            assert_eq!(backend.place_of(foreign.server()), None);
+            assert_eq!(backend.place_of(server(earlier, own)), Some(0));
+        }
+        let present = &third.backends[0];
+        let slot = present.claim_added(None, Unavailable::Full);
+        assert_eq!(slot.expect_err("it has its own"), Unavailable::Full);
+        // What is gone again is nobody's, and what has come again is another.
+        let fourth = after(&third, &[TWO, ONE]);
+        let slot = first.backends[0].claim_added(None, Unavailable::NoServer);
+        assert_eq!(name(&slot), "one");
+        assert!(Arc::ptr_eq(
+            slot.expect("a slot").server(),
+            server(&fourth, "one")
+        ));
+        let _fifth = after(&fourth, &[TWO]);
+        let slot = second.backends[0].claim_added(None, Unavailable::NoServer);
+        assert_eq!(slot.expect_err("none is added"), Unavailable::NoServer);
+    }
+
+    /// The holder of its cookie, say.
+    #[test]
+    fn whoever_comes_for_a_server_that_has_come_is_behind_those_who_may_have_it_alone() {
+        let first = Topology::new(&full(&[ONE]));
+        let _held = server(&first, "one").claim().expect("a slot");
+        let mut waiting = Box::pin(wait(&first.backends[0]));
+        assert!(poll(waiting.as_mut()).is_pending());
+        let mut config = full(&[TWO, ONE]);
+        Arc::make_mut(&mut config.backends[0]).servers[0].maxconn = Some(2);
+        let second = first.next(&config);
+        second.take_over(&first);
+        let (backend, two) = (&second.backends[0], server(&second, "two"));
+        for seen_by in [backend, &first.backends[0]] {
+            assert!(!seen_by.lets_pass(two, None), "they are about to have it");
+        }
+        assert_eq!(
+            poll(waiting.as_mut()).map(|slot| name(&slot).to_owned()),
+            Poll::Ready("two".into())
+        );
+        for seen_by in [backend, &first.backends[0]] {
+            assert!(seen_by.lets_pass(two, None));
+        }
+        assert!(first.backends[0].queue.is_empty());
+    }
+}

@@ -8,7 +8,10 @@ use std::{
     future::poll_fn,
     sync::{
         LazyLock, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering::SeqCst},
+        atomic::{
+            AtomicU32,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     task::{Context, Poll, Waker},
     time::Instant,
@@ -31,27 +34,20 @@ pub struct Queue {
 /// Who waits, in the order in which they are served.
 #[derive(Debug, Default)]
 struct Line {
-    waiters: BTreeMap<Key, Option<Waker>>,
-    /// How many have come.
-    come: u64,
+    waiters: BTreeMap<Turn, Option<Waker>>,
     /// What the first waits for may be there.
     chance: bool,
 }
 
-/// By class, then by when somebody came, in microseconds, then in turn.
-type Key = (i64, i64, u64);
-
-/// Where somebody stands who waits: whose turn is first where they wait for one thing in several queues.
+/// Where somebody stands who waits: whose turn is first where they wait for one thing in several queues. No two stand at
+/// the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Turn {
-    class: i64,
+    class: i32,
+    /// Microseconds, with what an offset makes of them.
     came: i64,
-}
-
-impl Turn {
-    fn of((class, came, _): Key) -> Self {
-        Self { class, came }
-    }
+    /// Of those who came at once. In a microsecond it does not come round.
+    number: u32,
 }
 
 impl Line {
@@ -61,14 +57,15 @@ impl Line {
         self.waiters.first_entry()?.get_mut().take()
     }
 
-    fn is_first(&self, key: Key) -> bool {
-        let first = self.waiters.first_key_value();
-        first.is_some_and(|(first, _)| *first == key)
+    fn first(&self) -> Option<Turn> {
+        self.waiters.first_key_value().map(|(&first, _)| first)
     }
 }
 
 /// From when on it is counted when somebody comes.
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// How many have come, to whichever queue.
+static COME: AtomicU32 = AtomicU32::new(0);
 
 impl Queue {
     /// `qcur`: how many wait now.
@@ -86,15 +83,11 @@ impl Queue {
         self.max.value()
     }
 
-    /// Where the first stands who waits.
-    pub fn first(&self) -> Option<Turn> {
-        if self.is_empty() {
-            return None;
-        }
-        let line = self.line();
-        line.waiters
-            .first_key_value()
-            .map(|(&key, _)| Turn::of(key))
+    /// Whether whoever waits elsewhere at `turn` comes before all who wait here. Without a turn they have just come, and are
+    /// behind whoever waits.
+    pub fn lets_pass(&self, turn: Option<Turn>) -> bool {
+        let is_before = |first| turn.is_some_and(|turn| turn < first);
+        self.is_empty() || turn.is_some() && self.line().first().is_none_or(is_before)
     }
 
     /// Begins to count who is served while somebody waits, which `place` becomes.
@@ -132,7 +125,7 @@ impl Queue {
         mut attempt: impl FnMut(Turn) -> Option<T>,
     ) -> T {
         let mut ticket = Ticket::take(self, priority);
-        let turn = Turn::of(ticket.key);
+        let turn = ticket.turn;
         let served = poll_fn(|cx| match ticket.is_its_turn(cx) {
             true => attempt(turn).map_or(Poll::Pending, Poll::Ready),
             false => Poll::Pending,
@@ -190,7 +183,7 @@ impl Drop for Counted<'_> {
 /// A place in the line, given back when dropped.
 struct Ticket<'a> {
     queue: &'a Queue,
-    key: Key,
+    turn: Turn,
     /// It has tried, so that it waits for another chance.
     tried: bool,
 }
@@ -198,17 +191,16 @@ struct Ticket<'a> {
 impl<'a> Ticket<'a> {
     fn take(queue: &'a Queue, priority: Priority) -> Self {
         let came = i64::try_from(BEGIN.elapsed().as_micros()).unwrap_or(i64::MAX);
-        let mut line = queue.line();
-        line.come += 1;
-        let key = (
-            priority.class,
-            came.saturating_add(priority.offset.saturating_mul(1000)),
-            line.come,
-        );
-        line.waiters.insert(key, None);
+        let turn = Turn {
+            // Rules keep classes far within this.
+            class: priority.class.clamp(i32::MIN.into(), i32::MAX.into()) as i32,
+            came: came.saturating_add(priority.offset.saturating_mul(1000)),
+            number: COME.fetch_add(1, Relaxed),
+        };
+        queue.line().waiters.insert(turn, None);
         Self {
             queue,
-            key,
+            turn,
             tried: false,
         }
     }
@@ -217,8 +209,8 @@ impl<'a> Ticket<'a> {
     fn is_its_turn(&mut self, cx: &mut Context<'_>) -> bool {
         let mut line = self.queue.line();
         // Kept before it tries: what is freed meanwhile wakes it.
-        line.waiters.insert(self.key, Some(cx.waker().clone()));
-        if !line.is_first(self.key) {
+        line.waiters.insert(self.turn, Some(cx.waker().clone()));
+        if line.first() != Some(self.turn) {
             return false;
         }
         let chance = std::mem::take(&mut line.chance);
@@ -229,8 +221,8 @@ impl<'a> Ticket<'a> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut line = self.queue.line();
-        let was_first = line.is_first(self.key);
-        line.waiters.remove(&self.key);
+        let was_first = line.first() == Some(self.turn);
+        line.waiters.remove(&self.turn);
         if was_first {
             // The next has its try.
             let next = line.chance();

@@ -421,10 +421,9 @@ impl Server {
     }
 
     /// Whether it has a slot for whoever stands at `turn` in the backend's queue or, without one, has just come: none that
-    /// somebody who waits for it alone is to have before.
-    pub(super) fn has_slot_for(&self, turn: Option<Turn>) -> bool {
-        let is_before = |first| turn.is_some_and(|turn| turn < first);
-        !self.is_full() && self.queue.first().is_none_or(is_before)
+    /// somebody who waits for it alone is to have before. Where there are slots for all, nobody is looked for who waits.
+    pub fn has_slot_for(&self, turn: Option<Turn>) -> bool {
+        self.is_unlimited() || !self.is_full() && self.queue.lets_pass(turn)
     }
 
     /// Somebody who waited for it alone does so no more: those who wait for any server may be next.

@@ -39,6 +39,7 @@ mod names;
 mod operators;
 mod parked;
 mod python;
+mod queues;
 mod reused;
 mod runtime;
 mod server;

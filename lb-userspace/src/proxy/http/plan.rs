@@ -87,14 +87,23 @@ impl Sticky {
     }
 
     /// The Set-Cookie value that binds a client to `server` at `now`, or removes its cookie where the server has none.
-    /// `dates` are those that the client's had.
-    pub fn set_for(&self, server: &Server, dates: Dates, now: u64) -> Option<HeaderValue> {
-        if let Some(set) = self.set.get(server.index)? {
+    /// `place` is the server's in the backend; it has none if a later configuration has added it. `dates` are those that
+    /// the client's had.
+    pub fn set_for(
+        &self,
+        server: &Server,
+        place: Option<usize>,
+        dates: Dates,
+        now: u64,
+    ) -> Option<HeaderValue> {
+        if let Some(Some(set)) = place.and_then(|place| self.set.get(place)) {
             return Some(set.clone());
         }
-        let mut value = server.config.cookie.clone()?;
-        dates.write(&mut value, &self.config, now);
-        cookie::set_cookie(&self.config.name, Some(&value), &self.attributes)
+        let mut value = server.config.cookie.clone();
+        if let Some(value) = &mut value {
+            dates.write(value, &self.config, now);
+        }
+        cookie::set_cookie(&self.config.name, value.as_deref(), &self.attributes)
     }
 }
 

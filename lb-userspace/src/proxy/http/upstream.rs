@@ -168,7 +168,7 @@ impl Upstream {
 
 /// Which server a connection goes to: its backend's place in the topology, its own in the backend, and which
 /// of its addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(in crate::proxy) struct Place {
     pub(in crate::proxy) backend: u32,
     pub(in crate::proxy) server: u32,
@@ -179,7 +179,8 @@ pub(in crate::proxy) struct Place {
 /// A connection in use.
 pub(super) struct Lease {
     wire: Wire,
-    place: Place,
+    /// Where it is put by; `None` if it is not, since it ends with its request or others share it.
+    place: Option<Place>,
 }
 
 /// What a request goes to a server by.
@@ -191,17 +192,17 @@ enum Wire {
 }
 
 impl Lease {
-    pub(super) fn new(upstream: Box<Upstream>, place: Place) -> Self {
+    pub(super) fn new(upstream: Box<Upstream>, place: Option<Place>) -> Self {
         Self {
             wire: Wire::Http1(upstream),
             place,
         }
     }
 
-    pub(super) fn shared(lease: h2::Lease, place: Place) -> Self {
+    pub(super) fn shared(lease: h2::Lease) -> Self {
         Self {
             wire: Wire::Http2(lease),
-            place,
+            place: None,
         }
     }
 
@@ -343,12 +344,15 @@ impl Lease {
             return;
         };
         client.exchange().count_server_bytes(upstream.meter.take());
-        if !upstream.used_up && upstream.connection.is_idle() {
+        if let Some(place) = self.place
+            && !upstream.used_up
+            && upstream.connection.is_idle()
+        {
             client
                 .worker
                 .http
                 .pool
-                .put(&client.worker, self.place, upstream, client.now());
+                .put(&client.worker, place, upstream, client.now());
         }
     }
 }

@@ -124,7 +124,7 @@ async fn serve(
             return Err(error.into());
         }
         trace.retries += 1;
-        refused.push(server.index);
+        refused.extend(backend.place_of(&server));
         left = Some(server);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Weak, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use lb_common::hash::mix;
@@ -81,24 +81,16 @@ impl Backend {
     }
 
     /// Whether whoever stands at `turn` in the queue of `server` or, without one, has just come for it alone, comes before
-    /// all who wait for any server and could have this one.
+    /// all who wait for any server and could have this one: the other side of [`Server::has_slot_for`].
     pub fn lets_pass(&self, server: &Server, turn: Option<Turn>) -> bool {
-        let is_before = |first| turn.is_some_and(|turn| turn <= first);
-        self.queue.first().is_none_or(is_before)
-            || self
-                .table
-                .load()
-                .servers()
-                .all(|index| index != server.index)
+        server.is_unlimited() || self.queue.lets_pass(turn) || !self.offers(server)
     }
 
-    /// Somebody who waited for any server does so no more: those who wait for one alone may be next, whichever
-    /// configuration they came under.
-    pub fn goes_on(&self) {
-        for one in self.lock().iter().filter_map(Weak::upgrade) {
-            one.servers
-                .iter()
-                .for_each(|server| server.queue.wake_one());
+    /// Whether those who wait for any server may have this one, which a later configuration may have added.
+    fn offers(&self, server: &Server) -> bool {
+        match self.place_of(server) {
+            Some(place) => self.table.load().servers().any(|index| index == place),
+            None => server.is_eligible(),
         }
     }
 

@@ -64,16 +64,24 @@ impl Server {
         self.may_give_way && self.is_up()
     }
 
+    /// Whether it has a slot for everybody: who waited under a limit that is gone has been told.
+    pub(in crate::topology) fn is_unlimited(&self) -> bool {
+        self.live.userspace_slots.load(SeqCst) == u32::MAX
+    }
+
     /// Connections that userspace may have there now: what `maxconn` leaves it, less while few ask the backend
     /// (`minconn`), or in a slow start.
     pub(in crate::topology) fn limit(&self) -> u32 {
         let slots = self.live.userspace_slots.load(SeqCst);
+        if slots == u32::MAX {
+            return slots;
+        }
         let slots = self
             .dynamic
             .as_ref()
             .map_or(slots, |dynamic| dynamic.limit(slots));
         match self.live.throttle.load(SeqCst) {
-            percent @ 0..100 if slots != u32::MAX => {
+            percent @ 0..100 => {
                 let part = u64::from(slots) * u64::from(percent) / 100;
                 u32::try_from(part).unwrap_or(slots).max(1)
             }
@@ -164,6 +172,10 @@ impl Drop for Connection {
         self.server.live.active.fetch_sub(1, SeqCst);
         if let Some(load) = &self.server.backend_load {
             load.fetch_sub(1, Relaxed);
+        }
+        if self.server.is_unlimited() {
+            // There are slots without this one. Whoever finds fewer has looked after it was given back.
+            return;
         }
         // Both: if there are more slots than wait for this very server, they are the backend's.
         self.server.queue.wake_one();

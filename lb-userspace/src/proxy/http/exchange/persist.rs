@@ -149,8 +149,11 @@ pub(super) fn write(
     }
     // One that is bound to another server begins anew.
     let had = if direct { had } else { dates::Dates::default() };
-    let value = exchange.server();
-    let Some(value) = value.and_then(|server| sticky.set_for(server, had, now)) else {
+    let value = exchange.server().and_then(|server| {
+        let place = target.backend.place_of(server);
+        sticky.set_for(server, place, had, now)
+    });
+    let Some(value) = value else {
         return;
     };
     exchange.cookie_set = match direct {

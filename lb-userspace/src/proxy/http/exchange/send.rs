@@ -234,9 +234,9 @@ impl Wanted<'_> {
     }
 
     /// A connection that is idle.
-    fn idle(&self, place: Place, own: Option<&Own>) -> Option<Box<Upstream>> {
+    fn idle(&self, place: Option<Place>, own: Option<&Own>) -> Option<Box<Upstream>> {
         let worker = &self.client.worker;
-        worker.http.pool.take(worker, place, own)
+        worker.http.pool.take(worker, place?, own)
     }
 
     /// A slot of a server and a connection to it, one that there is if it need not be made anew.
@@ -248,6 +248,12 @@ impl Wanted<'_> {
         let upgrade = h2::is_upgrade(self.request.headers());
         let to_server = async |server: &Arc<Server>| {
             let place = place(target, server);
+            // What nobody looks at again: what is made for this request ends with it.
+            let apart = h2::Pool::default();
+            let (shared, at) = match place {
+                Some(place) => (&pool.shared, place),
+                None => (&apart, Place::default()),
+            };
             let own = own::of(client, target, server, self.request);
             let way = |own| Way {
                 server: Arc::clone(server),
@@ -261,16 +267,16 @@ impl Wanted<'_> {
             if protocol == Protocol::H2 {
                 // Before it is waited for: whoever waits may leave.
                 pool.keep_tidy(&client.worker);
-                let lease = pool.shared.lease(place, way(own), anew).await?;
-                return Ok(Lease::shared(lease, place));
+                let lease = shared.lease(at, way(own), anew).await?;
+                return Ok(Lease::shared(lease));
             }
             // As HAProxy has it: a server that may choose gets HTTP/1 where that is how the protocol is changed.
             if protocol == Protocol::Auto
                 && !anew
                 && !upgrade
-                && let Some(lease) = pool.shared.find(place, own.as_deref())
+                && let Some(lease) = shared.find(at, own.as_deref())
             {
-                return Ok(Lease::shared(lease, place));
+                return Ok(Lease::shared(lease));
             }
             let idle = match anew {
                 true => None,
@@ -287,9 +293,9 @@ impl Wanted<'_> {
                         Box::pin(way.clone().connect()).await?
                     } else {
                         pool.keep_tidy(&client.worker);
-                        match Box::pin(pool.shared.choose(place, way.clone())).await? {
+                        match Box::pin(shared.choose(at, way.clone())).await? {
                             Chosen::Http1(stream) => stream,
-                            Chosen::Http2(lease) => return Ok(Lease::shared(lease, place)),
+                            Chosen::Http2(lease) => return Ok(Lease::shared(lease)),
                         }
                     };
                     Upstream::over(stream, way, coming)
@@ -310,14 +316,15 @@ impl Wanted<'_> {
     }
 }
 
-/// Where connections to a server are kept.
-fn place(target: &Target, server: &Server) -> Place {
-    Place {
+/// Where connections to a server are kept; nowhere if only a later configuration has it.
+fn place(target: &Target, server: &Server) -> Option<Place> {
+    let place = target.backend.place_of(server)?;
+    Some(Place {
         // No file has as many.
         backend: target.index as u32,
-        server: server.index as u32,
+        server: place as u32,
         moves: server.moves(),
-    }
+    })
 }
 
 /// What came of giving a request to a connection.
