@@ -59,7 +59,7 @@ use crate::{
     allocator,
     config::{Config, model::Stats},
     observe::{
-        log::Sink,
+        log::{Sink, held},
         sessions::{Asked, Sessions},
         stats::{Sources, endpoint::Endpoint},
     },
@@ -292,10 +292,12 @@ impl Proxy {
                 .name(format!("lb-worker-{index}"))
                 .spawn(move || {
                     let _keeping = allocator::keep();
+                    let _holding = held::Holding::begin(&shared.log);
                     let (_running, beat) = (running, beat);
                     // It stays on the thread that made it.
                     let made = tokio::runtime::Builder::new_current_thread()
                         .enable_all()
+                        .on_thread_park(held::deliver)
                         .build_local(LocalOptions::default());
                     let (runtime, how) = match made {
                         Ok(runtime) => (Some(runtime), Ok(())),

@@ -11,6 +11,7 @@ pub mod bridge;
 pub mod clock;
 pub mod custom;
 mod entrance;
+pub mod held;
 pub mod httplog;
 mod journal;
 pub mod json;

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     custom::{self, Facts},
-    httplog, json,
+    held, httplog, json,
     kept::Kept,
     level::Level,
     record::{Common, HttpRecord, TcpRecord},
@@ -69,13 +69,20 @@ pub(super) enum Content {
     Kept(Box<Kept>),
 }
 
+/// Lines that go to the thread together.
+#[derive(Debug)]
+enum Lines {
+    One(Line),
+    Many(Vec<Line>),
+}
+
 /// Where log lines go in. Cheap to clone; never blocks, takes no lock.
 #[derive(Debug, Clone)]
 pub struct Sink {
     shared: Arc<Shared>,
     /// It takes any number, and its memory goes with them: one of a fixed size would be gone through from its beginning to
     /// its end, and nothing of it ever be in a cache.
-    queue: Sender<Line>,
+    queue: Sender<Lines>,
     thread: Thread,
 }
 
@@ -138,7 +145,7 @@ impl Sink {
         if wanted == Forms::TEXT
             && let Some(kept) = Kept::of(record)
         {
-            return self.push(Line {
+            return self.hold(Line {
                 level,
                 to: common.options.to,
                 at,
@@ -276,11 +283,36 @@ impl Sink {
         {
             return;
         }
-        if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE
-            || self.queue.send(line).is_err()
+        // What this thread holds came before it.
+        held::deliver();
+        self.send(1, Lines::One(line));
+    }
+
+    /// Keeps a line back as long as this thread has more to do, if it does so at all.
+    fn hold(&self, line: Line) {
+        if let Some(line) = held::hold(self, line) {
+            self.push(line);
+        }
+    }
+
+    /// Whether it is the same, and not another with targets of its own.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    pub(super) fn send_many(&self, lines: Vec<Line>) {
+        self.send(lines.len(), Lines::Many(lines));
+    }
+
+    fn send(&self, count: usize, lines: Lines) {
+        if self.shared.waiting.fetch_add(count, Ordering::Relaxed) >= QUEUE
+            || self.queue.send(lines).is_err()
         {
-            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
+            // As many bits.
+            self.shared
+                .dropped
+                .fetch_add(count as u64, Ordering::Relaxed);
         }
         // Pairs with the fence in `write_until_stopped`: either this sees that the thread goes to sleep, or the thread
         // sees the line before it does.
@@ -422,7 +454,7 @@ impl Drop for Writer {
     }
 }
 
-fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Targets) {
+fn write_until_stopped(lines: &Receiver<Lines>, shared: &Shared, mut targets: Targets) {
     let pid = std::process::id();
     loop {
         let stopping = shared.stop.load(Ordering::SeqCst);
@@ -438,12 +470,18 @@ fn write_until_stopped(lines: &Receiver<Line>, shared: &Shared, mut targets: Tar
         let (mut written, mut failed) = (0_usize, 0);
         loop {
             match lines.try_recv() {
-                Ok(line) => {
+                Ok(lines) => {
                     wrote = true;
-                    failed += targets.add(&line, pid);
-                    written += 1;
-                    if written % TOLD == 0 {
-                        shared.waiting.fetch_sub(TOLD, Ordering::Relaxed);
+                    let lines = match &lines {
+                        Lines::One(line) => std::slice::from_ref(line),
+                        Lines::Many(lines) => lines,
+                    };
+                    for line in lines {
+                        failed += targets.add(line, pid);
+                        written += 1;
+                        if written % TOLD == 0 {
+                            shared.waiting.fetch_sub(TOLD, Ordering::Relaxed);
+                        }
                     }
                 }
                 Err(TryRecvError::Empty) => break,

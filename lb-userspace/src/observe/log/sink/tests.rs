@@ -145,6 +145,42 @@ fn a_rotated_file_is_opened_anew() {
 }
 
 #[test]
+fn what_a_worker_keeps_back_comes_before_what_it_says_next_and_all_of_it_in_the_end() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let deadline = Some(Duration::from_secs(5));
+    socket.set_read_timeout(deadline).expect("set");
+    let to = LogDestination::Udp(socket.local_addr().expect("bound"));
+    let (sink, _writer) = Sink::start(&[target(to, Level::Info, LogFormat::Raw)]).expect("started");
+    let status = |status| {
+        sink.http(&HttpRecord {
+            status: Some(status),
+            ..request()
+        });
+    };
+    let expect = |texts: &[&str]| {
+        // Those that are sent together go by their length.
+        let mut come: Vec<_> = texts.iter().map(|_| receive(&socket)).collect();
+        come.sort();
+        for (line, text) in come.iter().zip(texts) {
+            assert!(line.contains(text), "{text} in {line}");
+        }
+    };
+    let holding = held::Holding::begin(&sink);
+    status(201);
+    sink.event(Level::Alert, "Server a/b is DOWN");
+    expect(&[" 201 ", "DOWN"]);
+    status(202);
+    status(203);
+    held::deliver();
+    expect(&[" 202 ", " 203 "]);
+    status(204);
+    drop(holding);
+    expect(&[" 204 "]);
+    status(205);
+    expect(&[" 205 "]);
+}
+
+#[test]
 fn it_is_known_when_nothing_more_is_sent() {
     let (sink, writer) = Sink::start(&[]).expect("started");
     assert!(!sink.is_stopped());
