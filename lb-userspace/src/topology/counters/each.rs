@@ -20,7 +20,10 @@ impl How {
     /// Has a counter go on from a number of another process.
     pub fn add(self, counter: &Counter, number: u64) {
         match self {
-            How::Sum | How::Once => counter.add(number),
+            How::Sum => counter.add(number),
+            How::Once => {
+                counter.change(|now| now.saturating_add(number));
+            }
             How::Max => counter.raise(number),
         }
     }
