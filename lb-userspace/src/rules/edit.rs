@@ -353,19 +353,17 @@ fn delete(names: &FieldNames, headers: &mut HeaderMap) {
 
 /// What the whole of `text` becomes, as HAProxy's replace-… rules have it; `None` if nothing in it matches.
 fn replaced(regex: &Regex, by: &[u8], text: &[u8]) -> Option<Vec<u8>> {
-    regex.expanded(text, &template::replacement(&String::from_utf8_lossy(by)))
+    regex.expanded(text, &template::replacement(by))
 }
 
-/// A field's value. Control characters, which would end it, are left out.
+/// A field's value. Control characters, which would end it, are percent-encoded; blanks around it are none of it (RFC 9110,
+/// section 5.5).
 pub(crate) fn field_value(text: &[u8]) -> HeaderValue {
-    // Nearly all are values as they are.
-    if let Ok(value) = HeaderValue::from_bytes(text.trim_ascii()) {
-        return value;
-    }
-    let stays = |b: &u8| *b == b'\t' || (*b >= b' ' && *b != 0x7f);
-    let text: Vec<u8> = text.iter().copied().filter(stays).collect();
-    let trimmed = text.trim_ascii();
-    HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| HeaderValue::from_static(""))
+    let text = percent::controls_encoded(text.into());
+    // No blank but these is left.
+    let value = HeaderValue::from_bytes(text.trim_ascii());
+    // Only control characters are refused.
+    value.unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// The host of a target that has one, and what follows it.

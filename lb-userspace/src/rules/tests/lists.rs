@@ -133,10 +133,15 @@ fn fields_are_changed_and_never_split() {
         by: template("<\\1>"),
         whole,
     };
-    assert_eq!(
-        change(HeaderOp::Set(template("%[hdr(x-b),url_dec]"))),
-        ["1X: y"]
-    );
+    for text in ["%[hdr(x-b),url_dec]", "%{+E}[hdr(x-b),url_dec]"] {
+        assert_eq!(change(HeaderOp::Set(template(text))), ["1%0D%0AX: y"]);
+        let whole = HeaderOp::Replace {
+            regex: Regex::new("^three$", false).unwrap(),
+            by: template(text),
+            whole: true,
+        };
+        assert_eq!(change(whole), ["one, two", "1%0D%0AX: y"]);
+    }
     assert_eq!(
         change(HeaderOp::Add(template("four"))),
         ["one, two", "three", "four"]
@@ -168,6 +173,15 @@ fn redirects_are_haproxys() {
             302,
             false,
             "302 /x/a",
+        ),
+        // As it is, or without the line's end, `//` would make a host of what follows.
+        (
+            Location::Whole(template(
+                "/%[str(%0a/evil.example),url_dec]%[str(%7f%00),url_dec]",
+            )),
+            302,
+            false,
+            "302 /%0A/evil.example%7F%00",
         ),
         (
             Location::Prefix(template("https://h.example")),
