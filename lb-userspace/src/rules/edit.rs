@@ -57,6 +57,10 @@ pub(super) fn request(
             let uri = uri.render(&scene);
             set_uri(head, uri);
         }
+        Edit::SetPathQuery(target) => {
+            let target = target.render(&scene);
+            set_path_and_query(head, of_any_host(target));
+        }
         Edit::SetMethod(method) => {
             // What is no method or one that we do not serve is not taken, and HEAD stays HEAD: whether the client gets a
             // body depends on it.
@@ -78,8 +82,10 @@ pub(super) fn request(
                 }
                 _ => head.uri.to_string(),
             };
-            if let Some(target) = replaced(regex, &by, text.as_bytes()) {
-                set_uri(head, target);
+            match replaced(regex, &by, text.as_bytes()) {
+                Some(target) if whole => set_uri(head, target),
+                Some(target) => set_path_and_query(head, of_any_host(target)),
+                None => {}
             }
         }
         Edit::Normalize(normalizer) => {
@@ -387,6 +393,14 @@ fn set_uri(head: &mut request::Parts, target: Vec<u8>) {
     }
     let rest = rest.to_vec();
     set_path_and_query(head, rest);
+}
+
+/// A target without the host that it may have: whom a request is for is not said by a path and a query.
+fn of_any_host(target: Vec<u8>) -> Vec<u8> {
+    match authority(&target) {
+        Some((_, rest)) => rest.to_vec(),
+        None => target,
+    }
 }
 
 /// A port's number.

@@ -110,6 +110,26 @@ fn targets_stay_well_formed_whatever_they_are_made_of() {
 }
 
 #[test]
+fn a_path_and_a_query_leave_the_host_alone() {
+    let made = |edit: Edit| {
+        let rules = RuleSet::new(vec![Rule {
+            edits: vec![edit],
+            ..Rule::default()
+        }]);
+        let mut request = head("GET", "/x?q", &[("x-a", "http://evil/z?y"), ("host", "h")]);
+        outcome(&rules, &mut request);
+        let host = request.headers["host"].to_str().unwrap();
+        format!("{host} {}", request.uri)
+    };
+    let all = || Regex::new(".*", false).unwrap();
+    let value = || template("%[hdr(x-a)]");
+    assert_eq!(made(Edit::SetPathQuery(value())), "h /z?y");
+    assert_eq!(made(Edit::ReplacePathQuery(all(), value())), "h /z?y");
+    assert_eq!(made(Edit::SetUri(value())), "evil /z?y");
+    assert_eq!(made(Edit::ReplaceUri(all(), value())), "evil /z?y");
+}
+
+#[test]
 fn fields_are_changed_and_never_split() {
     let change = |operation: HeaderOp| {
         let rules = RuleSet::new(vec![Rule {
