@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     sync::{Mutex, mpsc},
+    time::Duration,
 };
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     h2_tests::h2,
     tests::*,
 };
+use crate::proxy::Stop;
 
 /// Reads frames until one of `kind` with `flags` has come; its payload. `None` at the end of the connection.
 fn read_until(stream: &mut TcpStream, kind: u8, flags: u8) -> Option<Vec<u8>> {
@@ -170,4 +172,35 @@ fn what_follows_a_body_has_no_fields_of_connections() {
     // One field, whose name and value are as short as these: a byte that says what it is, and two lengths.
     let seen = told.recv().unwrap();
     assert!((1..=3 + "x-a1".len()).contains(&seen.len()), "{seen:?}");
+}
+
+#[test]
+fn whoever_has_just_come_is_told_that_all_stops() {
+    for asks in [false, true] {
+        let harness = Harness::new(&[answering(OK)], |frontend, _| {
+            // Nothing else ends it.
+            let long = Duration::from_secs(1000);
+            let timeouts = &mut frontend.timeouts;
+            (timeouts.client, timeouts.http_request) = (long, long);
+            timeouts.http_keep_alive = long;
+        });
+        let mut client = harness.connect();
+        let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+        client.write_all(&begin).unwrap();
+        read_until(&mut client, SETTINGS, 0).unwrap();
+        if asks {
+            let get = [
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/"),
+                (":authority", "a"),
+            ];
+            let get = frame(HEADERS, END, 1, &block(&get));
+            client.write_all(&get).unwrap();
+            read_until(&mut client, DATA, END_STREAM).unwrap();
+        }
+        harness.proxy.as_ref().unwrap().stop(Stop::Graceful);
+        let told = read_until(&mut client, GOAWAY, 0);
+        assert_eq!(told.map(|frame| frame[4..8].to_vec()), Some(vec![0; 4]));
+    }
 }
