@@ -268,7 +268,7 @@ impl Wanted<'_> {
             if protocol == Protocol::Auto
                 && !anew
                 && !upgrade
-                && let Some(lease) = pool.shared.find(place, own.as_deref())
+                && let Some(lease) = pool.shared.find(place, own.as_deref(), timeout).await
             {
                 return Ok(Lease::shared(lease, place));
             }
