@@ -1,5 +1,7 @@
 //! Percent-encoding (RFC 3986, section 2.1), wherever it is written or read.
 
+use std::borrow::Cow;
+
 /// Characters that mean nothing anywhere in an address (section 2.3).
 pub(crate) fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
@@ -20,6 +22,15 @@ pub(crate) fn encoded(text: &[u8], stays: impl Fn(u8) -> bool) -> Vec<u8> {
         }
     }
     out
+}
+
+/// `text` with all encoded that may not stand in a field: control characters but for tabs, as HAProxy has it.
+pub(crate) fn controls_encoded(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    let stays = |b: u8| b == b'\t' || !b.is_ascii_control();
+    match text.iter().all(|&b| stays(b)) {
+        true => text,
+        false => encoded(&text, stays).into(),
+    }
 }
 
 /// What stands for a blank.
@@ -73,6 +84,17 @@ mod tests {
         assert!(text.iter().all(|&b| is_unreserved(b) || b == b'%'));
         assert_eq!(decoded(&text, Plus::Itself), Some(all));
         assert_eq!(encoded(b"a b\xff~", is_unreserved), b"a%20b%FF~");
+    }
+
+    #[test]
+    fn what_would_end_a_field_is_encoded_and_all_else_stays() {
+        let all: Vec<u8> = (0..=255).filter(|&b| b != b'%').collect();
+        let text = controls_encoded(Cow::Borrowed(&all));
+        let lines: Vec<u8> = (0..0x20).filter(|&b| b != b'\t').chain([0x7f]).collect();
+        for byte in 0..=255 {
+            assert_eq!(text.contains(&byte), !lines.contains(&byte), "{byte}");
+        }
+        assert_eq!(decoded(&text, Plus::Itself), Some(all));
     }
 
     #[test]

@@ -268,8 +268,7 @@ fn target(d: &mut Decoder<'_>, table: &mut Table<'_>, found: &mut Vec<(Span, Edi
         (table.take("set_path"), Edit::SetPath),
         (table.take("set_query"), Edit::SetQuery),
         (table.take("set_uri"), Edit::SetUri),
-        // The same: a target's host is the Host field's.
-        (table.take("set_pathq"), Edit::SetUri),
+        (table.take("set_pathq"), Edit::SetPathQuery),
     ];
     for (entry, make) in whole {
         let Some(e) = entry else { continue };

@@ -251,8 +251,10 @@ pub enum Edit {
     ReplacePath(Regex, Template),
     /// `set_query`.
     SetQuery(Template),
-    /// `set_uri`: path and query.
+    /// `set_uri`: all of the target.
     SetUri(Template),
+    /// `set_pathq`: path and query.
+    SetPathQuery(Template),
     /// `replace_pathq`: path and query.
     ReplacePathQuery(Regex, Template),
     /// `replace_uri`: all of the target.
@@ -401,6 +403,7 @@ impl Edit {
             | Self::SetDestinationPort(t)
             | Self::SetQuery(t)
             | Self::SetUri(t)
+            | Self::SetPathQuery(t)
             | Self::SetMethod(t)
             | Self::SetVar(_, _, t)
             | Self::SetTimeout(_, Patience::Asked(t))

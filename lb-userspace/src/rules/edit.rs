@@ -57,6 +57,10 @@ pub(super) fn request(
             let uri = uri.render(&scene);
             set_uri(head, uri);
         }
+        Edit::SetPathQuery(target) => {
+            let target = target.render(&scene);
+            set_path_and_query(head, of_any_host(target));
+        }
         Edit::SetMethod(method) => {
             // What is no method or one that we do not serve is not taken, and HEAD stays HEAD: whether the client gets a
             // body depends on it.
@@ -78,8 +82,10 @@ pub(super) fn request(
                 }
                 _ => head.uri.to_string(),
             };
-            if let Some(target) = replaced(regex, &by, text.as_bytes()) {
-                set_uri(head, target);
+            match replaced(regex, &by, text.as_bytes()) {
+                Some(target) if whole => set_uri(head, target),
+                Some(target) => set_path_and_query(head, of_any_host(target)),
+                None => {}
             }
         }
         Edit::Normalize(normalizer) => {
@@ -353,19 +359,17 @@ fn delete(names: &FieldNames, headers: &mut HeaderMap) {
 
 /// What the whole of `text` becomes, as HAProxy's replace-… rules have it; `None` if nothing in it matches.
 fn replaced(regex: &Regex, by: &[u8], text: &[u8]) -> Option<Vec<u8>> {
-    regex.expanded(text, &template::replacement(&String::from_utf8_lossy(by)))
+    regex.expanded(text, &template::replacement(by))
 }
 
-/// A field's value. Control characters, which would end it, are left out.
+/// A field's value. Control characters, which would end it, are percent-encoded; blanks around it are none of it (RFC 9110,
+/// section 5.5).
 pub(crate) fn field_value(text: &[u8]) -> HeaderValue {
-    // Nearly all are values as they are.
-    if let Ok(value) = HeaderValue::from_bytes(text.trim_ascii()) {
-        return value;
-    }
-    let stays = |b: &u8| *b == b'\t' || (*b >= b' ' && *b != 0x7f);
-    let text: Vec<u8> = text.iter().copied().filter(stays).collect();
-    let trimmed = text.trim_ascii();
-    HeaderValue::from_bytes(trimmed).unwrap_or_else(|_| HeaderValue::from_static(""))
+    let text = percent::controls_encoded(text.into());
+    // No blank but these is left.
+    let value = HeaderValue::from_bytes(text.trim_ascii());
+    // Only control characters are refused.
+    value.unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// The host of a target that has one, and what follows it.
@@ -389,6 +393,14 @@ fn set_uri(head: &mut request::Parts, target: Vec<u8>) {
     }
     let rest = rest.to_vec();
     set_path_and_query(head, rest);
+}
+
+/// A target without the host that it may have: whom a request is for is not said by a path and a query.
+fn of_any_host(target: Vec<u8>) -> Vec<u8> {
+    match authority(&target) {
+        Some((_, rest)) => rest.to_vec(),
+        None => target,
+    }
 }
 
 /// A port's number.

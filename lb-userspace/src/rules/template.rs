@@ -14,6 +14,7 @@ use super::{
     text::{self, Style, Token},
     value::Value,
 };
+use crate::percent;
 
 /// A text with expressions in it.
 #[derive(Debug, Clone, Default)]
@@ -116,18 +117,37 @@ impl Template {
         })
     }
 
-    /// What comes of it; an expression without a value adds nothing.
+    /// What comes of it; an expression without a value adds nothing. Control characters of values are percent-encoded
+    /// ([`percent::controls_encoded`]), as HAProxy has it in all that becomes a part of a message: left out or as they are,
+    /// the text would be another than what a rule before has seen.
     pub fn render(&self, scene: &Scene<'_>) -> Vec<u8> {
+        self.rendered(scene, percent::controls_encoded)
+    }
+
+    /// The same with values as they are, for what does not become a part of a message.
+    pub fn raw(&self, scene: &Scene<'_>) -> Vec<u8> {
+        self.rendered(scene, |value| value)
+    }
+
+    fn rendered(
+        &self,
+        scene: &Scene<'_>,
+        written: impl Fn(Cow<'_, [u8]>) -> Cow<'_, [u8]>,
+    ) -> Vec<u8> {
         let mut text = Vec::new();
         for part in &self.parts {
             match part {
                 Part::Text(part) => text.extend_from_slice(part),
                 Part::Expr(expr) => {
                     if let Some(value) = expr.sample(scene) {
-                        text.extend_from_slice(&value.into_text());
+                        text.extend_from_slice(&written(value.into_text()));
                     }
                 }
-                Part::Variable(expr, style) => styled(&mut text, expr.sample(scene), *style),
+                Part::Variable(expr, style) => {
+                    let mut value = Vec::new();
+                    styled(&mut value, expr.sample(scene), *style);
+                    text.extend_from_slice(&written(value.into()));
+                }
             }
         }
         text
@@ -149,7 +169,7 @@ impl Template {
     pub fn value(&self, scene: &Scene<'_>) -> Option<Value<'static>> {
         match self.parts.as_slice() {
             [Part::Expr(expr)] => expr.sample(scene).map(Value::into_owned),
-            _ => Some(Value::Str(self.render(scene).into())),
+            _ => Some(Value::Str(self.raw(scene).into())),
         }
     }
 }
@@ -209,22 +229,17 @@ fn styled(text: &mut Vec<u8>, value: Option<Value<'_>>, style: Style) {
 }
 
 /// A replacement in HAProxy's syntax (`\1`) in that of the regex crate (`${1}`).
-pub(super) fn replacement(text: &str) -> Vec<u8> {
+pub(super) fn replacement(text: &[u8]) -> Vec<u8> {
     let mut by = Vec::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    let mut push = |c: char| {
-        let mut buffer = [0; 4];
-        by.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
-    };
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' if chars.peek().is_some_and(char::is_ascii_digit) => {
-                let digit = chars.next().unwrap_or('0');
-                "${".chars().chain([digit, '}']).for_each(&mut push);
-            }
-            '\\' => push(chars.next().unwrap_or('\\')),
-            '$' => "$$".chars().for_each(&mut push),
-            c => push(c),
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => match bytes.next() {
+                Some(digit) if digit.is_ascii_digit() => by.extend([b'$', b'{', digit, b'}']),
+                other => by.push(other.unwrap_or(b'\\')),
+            },
+            b'$' => by.extend(b"$$"),
+            byte => by.push(byte),
         }
     }
     by

@@ -1,4 +1,5 @@
-//! Connections of mode tcp of which one side has ended and the other goes on, with TLS on either side, both or none.
+//! Connections of mode tcp of which one side has ended and the other goes on, with TLS on either side, both or none; and
+//! answers in mode http that end with their connection.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -10,14 +11,14 @@ use std::{
 
 use rustls::{
     ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
-    SupportedProtocolVersion,
+    StreamOwned, SupportedProtocolVersion,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     version::{TLS12, TLS13},
 };
 
 use crate::{
     certificates::{Authority, Made},
-    clients::write,
+    clients::{read_all, write},
     daemon::{Daemon, PATIENCE, free},
 };
 
@@ -301,5 +302,62 @@ backends:
             .unwrap();
         let cells: Vec<&str> = row.split(',').collect();
         assert_eq!(cells[8..10], [&(count * MUCH).to_string(); 2], "{name}");
+    }
+}
+
+#[test]
+fn an_answer_that_tls_does_not_end_is_not_whole() {
+    let folder = Daemon::folder();
+    let config = server_of(&Authority::new().issue(&["site.example"]), &TLS13);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (app, at) = (listener.local_addr().unwrap(), free());
+    thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(tls, socket);
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                    head.push(byte[0]);
+                } else {
+                    break;
+                }
+            }
+            let length: &[u8] = match head.starts_with(b"GET /length") {
+                true => b"content-length: 5\r\n",
+                false => b"",
+            };
+            let answer = [b"HTTP/1.1 200 OK\r\n", length, b"\r\nhello"].concat();
+            let _ = stream.write_all(&answer);
+            if head.starts_with(b"GET /polite") {
+                stream.conn.send_close_notify();
+            }
+            let _ = stream.flush();
+        }
+    });
+    let daemon = Daemon::start(
+        folder,
+        &format!(
+            "frontends: {{ web: {{ bind: '{at}', default_backend: app }} }}
+backends: {{ app: {{ servers: [{{ name: s1, address: '{app}', tls: {{ verify: none }} }}] }} }}
+"
+        ),
+        at,
+    );
+    for (path, end, flags) in [
+        ("/polite", "\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "----"),
+        ("/length", "\r\n\r\nhello", "----"),
+        // Whoever is told nothing takes what came for all of it.
+        ("/rude", "\r\n\r\n5\r\nhello\r\n", "SD--"),
+    ] {
+        let mut client = TcpStream::connect(at).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).unwrap();
+        let answer = String::from_utf8_lossy(&read_all(&mut client)).into_owned();
+        assert!(answer.ends_with(end), "{path}: {answer:?}");
+        let line = daemon.logged(&format!("\"GET {path} "));
+        assert!(line.contains(" 200 ") && line.contains(flags), "{line}");
     }
 }

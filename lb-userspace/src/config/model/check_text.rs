@@ -23,7 +23,7 @@ impl CheckText {
 
     /// What comes of it now.
     pub fn fill(&self, scene: &Scene<'_>) -> Vec<u8> {
-        self.template.render(scene)
+        self.template.raw(scene)
     }
 
     /// Where the proxies and servers stand that it names.

@@ -315,6 +315,11 @@ impl Client {
         self.requests.get() == 0
     }
 
+    /// A request has come that shares the connection with others.
+    pub(super) fn carries(&self) {
+        self.requests.set(self.requests.get() + 1);
+    }
+
     /// Requests begun.
     pub(super) fn requests(&self) -> u64 {
         self.requests.get()

@@ -3,7 +3,8 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    sync::{Mutex, mpsc},
+    sync::{Barrier, Mutex, mpsc},
+    time::Duration,
 };
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     h2_tests::h2,
     tests::*,
 };
+use crate::proxy::Stop;
 
 /// Reads frames until one of `kind` with `flags` has come; its payload. `None` at the end of the connection.
 fn read_until(stream: &mut TcpStream, kind: u8, flags: u8) -> Option<Vec<u8>> {
@@ -170,4 +172,86 @@ fn what_follows_a_body_has_no_fields_of_connections() {
     // One field, whose name and value are as short as these: a byte that says what it is, and two lengths.
     let seen = told.recv().unwrap();
     assert!((1..=3 + "x-a1".len()).contains(&seen.len()), "{seen:?}");
+}
+
+/// SETTINGS that let so many requests be under way.
+fn at_most(streams: u8) -> Vec<u8> {
+    frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, streams])
+}
+
+#[test]
+fn a_connection_carries_no_more_at_a_time_than_the_server_says() {
+    const CLIENTS: usize = 3;
+    let together: &'static _ = Box::leak(Box::new(Barrier::new(CLIENTS)));
+    // Nobody is answered before all are asked, and how many it takes it says only once it has been.
+    let address = server(move |mut stream| {
+        let _ = stream.read_exact(&mut [0; PREFACE.len()]);
+        if read_until(&mut stream, HEADERS, END_STREAM).is_some() {
+            let _ = stream.write_all(&at_most(1));
+            together.wait();
+            let _ = stream.write_all(&ok(&[]));
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    let harness = Harness::new(&[address], h2);
+    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| harness.connect()).collect();
+    for client in &mut clients {
+        client.write_all(GET_AND_CLOSE.as_bytes()).unwrap();
+    }
+    for client in &mut clients {
+        let answer = read_all(client);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let server = &harness.shared.topology.backends[0].servers[0];
+    assert_eq!(server.counters.connects.value(), CLIENTS as u64);
+}
+
+#[test]
+fn a_connection_that_takes_no_more_requests_gets_none() {
+    let address = server(move |mut stream| {
+        let _ = stream.read_exact(&mut [0; PREFACE.len()]);
+        let _ = stream.write_all(&at_most(100));
+        if read_until(&mut stream, HEADERS, END_STREAM).is_some() {
+            let _ = stream.write_all(&[at_most(0), ok(&[])].concat());
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    let harness = Harness::new(&[address], h2);
+    for asked in 1..=3 {
+        let answer = harness.ask(GET_AND_CLOSE);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let server = &harness.shared.topology.backends[0].servers[0];
+        assert_eq!(server.counters.connects.value(), asked);
+    }
+}
+
+#[test]
+fn whoever_has_just_come_is_told_that_all_stops() {
+    for asks in [false, true] {
+        let harness = Harness::new(&[answering(OK)], |frontend, _| {
+            // Nothing else ends it.
+            let long = Duration::from_secs(1000);
+            let timeouts = &mut frontend.timeouts;
+            (timeouts.client, timeouts.http_request) = (long, long);
+            timeouts.http_keep_alive = long;
+        });
+        let mut client = harness.connect();
+        let begin = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+        client.write_all(&begin).unwrap();
+        read_until(&mut client, SETTINGS, 0).unwrap();
+        if asks {
+            let get = [
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/"),
+                (":authority", "a"),
+            ];
+            let get = frame(HEADERS, END, 1, &block(&get));
+            client.write_all(&get).unwrap();
+            read_until(&mut client, DATA, END_STREAM).unwrap();
+        }
+        harness.proxy.as_ref().unwrap().stop(Stop::Graceful);
+        let told = read_until(&mut client, GOAWAY, 0);
+        assert_eq!(told.map(|frame| frame[4..8].to_vec()), Some(vec![0; 4]));
+    }
 }

@@ -94,6 +94,8 @@ pub(super) struct ServerIo {
     meter: Rc<Meter>,
     way: Way,
     repeat: Option<Repeat>,
+    /// What came has ended without TLS's goodbye.
+    cut: bool,
 }
 
 /// A request on its way to a new connection.
@@ -112,7 +114,13 @@ impl ServerIo {
             meter,
             way,
             repeat: None,
+            cut: false,
         }
+    }
+
+    /// Whether what has come may have been cut off: TLS has not said that it is all (RFC 8446, section 6.1).
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// The socket alone.
@@ -202,10 +210,11 @@ impl ServerIo {
         buffer: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_repeat(cx))?;
-        let mut read = ready!(poll_read(&mut self.stream, cx, buffer));
+        let mut read = ready!(poll_read(&mut self.stream, cx, buffer, &mut self.cut));
         if !matches!(read, Ok(1..)) && self.repeat() {
+            self.cut = false;
             ready!(self.poll_repeat(cx))?;
-            read = ready!(poll_read(&mut self.stream, cx, buffer));
+            read = ready!(poll_read(&mut self.stream, cx, buffer, &mut self.cut));
         }
         let n = read?;
         self.meter.repeatable.set(false);
@@ -246,19 +255,20 @@ impl ServerIo {
     }
 }
 
-/// Reads into the spare room of `buffer`, of which there must be some.
+/// Reads into the spare room of `buffer`, of which there must be some; `cut` if it is over without TLS's goodbye.
 fn poll_read(
     stream: &mut Stream,
     cx: &mut Context<'_>,
     buffer: &mut BytesMut,
+    cut: &mut bool,
 ) -> Poll<io::Result<usize>> {
     // SAFETY: the slice is only handed to `ReadBuf::uninit`, which takes it as uninitialised and never writes anything
     // uninitialised into it.
     let spare = unsafe { buffer.chunk_mut().as_uninit_slice_mut() };
     let mut filled = ReadBuf::uninit(spare);
     match ready!(Pin::new(stream).poll_read(cx, &mut filled)) {
-        // As HAProxy: what is complete is for the message's own framing to say.
-        Err(error) if without_goodbye(&error) => {}
+        // As HAProxy: what is complete is for the message's own framing to say, if it does.
+        Err(error) if without_goodbye(&error) => *cut = true,
         read => read?,
     }
     let n = filled.filled().len();

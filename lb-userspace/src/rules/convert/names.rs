@@ -291,7 +291,7 @@ fn text(call: &Call, registry: &mut Registry<'_>) -> Result<(Converter, usize), 
                 ));
             }
             let pattern = call.need(0, "a regular expression")?;
-            let by = template::replacement(call.args.get(1).map_or("", String::as_str));
+            let by = template::replacement(call.args.get(1).map_or(b"", String::as_bytes));
             let regex = Regex::new(pattern, flags.contains('i'))?;
             let all = flags.contains('g');
             (Converter::Replace { regex, by, all }, 3)

@@ -110,6 +110,26 @@ fn targets_stay_well_formed_whatever_they_are_made_of() {
 }
 
 #[test]
+fn a_path_and_a_query_leave_the_host_alone() {
+    let made = |edit: Edit| {
+        let rules = RuleSet::new(vec![Rule {
+            edits: vec![edit],
+            ..Rule::default()
+        }]);
+        let mut request = head("GET", "/x?q", &[("x-a", "http://evil/z?y"), ("host", "h")]);
+        outcome(&rules, &mut request);
+        let host = request.headers["host"].to_str().unwrap();
+        format!("{host} {}", request.uri)
+    };
+    let all = || Regex::new(".*", false).unwrap();
+    let value = || template("%[hdr(x-a)]");
+    assert_eq!(made(Edit::SetPathQuery(value())), "h /z?y");
+    assert_eq!(made(Edit::ReplacePathQuery(all(), value())), "h /z?y");
+    assert_eq!(made(Edit::SetUri(value())), "evil /z?y");
+    assert_eq!(made(Edit::ReplaceUri(all(), value())), "evil /z?y");
+}
+
+#[test]
 fn fields_are_changed_and_never_split() {
     let change = |operation: HeaderOp| {
         let rules = RuleSet::new(vec![Rule {
@@ -133,10 +153,15 @@ fn fields_are_changed_and_never_split() {
         by: template("<\\1>"),
         whole,
     };
-    assert_eq!(
-        change(HeaderOp::Set(template("%[hdr(x-b),url_dec]"))),
-        ["1X: y"]
-    );
+    for text in ["%[hdr(x-b),url_dec]", "%{+E}[hdr(x-b),url_dec]"] {
+        assert_eq!(change(HeaderOp::Set(template(text))), ["1%0D%0AX: y"]);
+        let whole = HeaderOp::Replace {
+            regex: Regex::new("^three$", false).unwrap(),
+            by: template(text),
+            whole: true,
+        };
+        assert_eq!(change(whole), ["one, two", "1%0D%0AX: y"]);
+    }
     assert_eq!(
         change(HeaderOp::Add(template("four"))),
         ["one, two", "three", "four"]
@@ -168,6 +193,15 @@ fn redirects_are_haproxys() {
             302,
             false,
             "302 /x/a",
+        ),
+        // As it is, or without the line's end, `//` would make a host of what follows.
+        (
+            Location::Whole(template(
+                "/%[str(%0a/evil.example),url_dec]%[str(%7f%00),url_dec]",
+            )),
+            302,
+            false,
+            "302 /%0A/evil.example%7F%00",
         ),
         (
             Location::Prefix(template("https://h.example")),

@@ -25,6 +25,19 @@ fn actions() {
     ] {
         cases.push(get(target, ""));
     }
+    // What rules make of bytes that may not stand in a field.
+    for value in [
+        "/%0a/b.example",
+        "a%00b%7f%1f",
+        "a%0d%0aX:%20y",
+        "%0aa%0a",
+        "a%09%20b",
+        "%80%ff%22",
+    ] {
+        for path in ["fields", "moved", "returned"] {
+            cases.push(get(&format!("/decoded/{path}?u={value}"), "X-A: a, b\n"));
+        }
+    }
     // Answers instead of a server's.
     for target in [
         "/answer/redirect",
@@ -90,6 +103,12 @@ frontends:
       - { if: { path_prefix: /upper/ }, normalize_uri: percent-to-uppercase }
       - { if: { path_prefix: /unreserved/ }, normalize_uri: percent-decode-unreserved }
       - { if: { path_prefix: /sort/ }, normalize_uri: query-sort-by-name }
+      - if: { path: /decoded/fields }
+        set_header: { X-Set: "%[url_param(u),url_dec]", X-Part: "<%[url_param(u),url_dec]>" }
+        add_header: { X-A: "%[url_param(u),url_dec]" }
+      - { if: { path: /decoded/fields }, replace_value: { X-A: { regex: "^b$", with: "<%[url_param(u),url_dec]>" } } }
+      - { if: { path: /decoded/moved }, redirect: "%[url_param(u),url_dec]" }
+      - { if: { path: /decoded/returned }, return: { status: 200, body: "<%[url_param(u),url_dec]>", content_type: text/plain, headers: { X-Mine: "%[url_param(u),url_dec]" } } }
       - { if: { path: /reject }, reject: true }
       - if: { path_prefix: /source/ }
         set_src: "%[req.hdr(x-real-ip)]"
@@ -144,6 +163,12 @@ frontend web
     http-request normalize-uri percent-to-uppercase if { path_beg /upper/ }
     http-request normalize-uri percent-decode-unreserved if { path_beg /unreserved/ }
     http-request normalize-uri query-sort-by-name if { path_beg /sort/ }
+    http-request set-header X-Set %[url_param(u),url_dec] if { path /decoded/fields }
+    http-request set-header X-Part <%[url_param(u),url_dec]> if { path /decoded/fields }
+    http-request add-header X-A %[url_param(u),url_dec] if { path /decoded/fields }
+    http-request replace-value X-A ^b$ <%[url_param(u),url_dec]> if { path /decoded/fields }
+    http-request redirect location %[url_param(u),url_dec] if { path /decoded/moved }
+    http-request return status 200 content-type text/plain lf-string "<%[url_param(u),url_dec]>" hdr X-Mine "%[url_param(u),url_dec]" if { path /decoded/returned }
     http-request reject if { path /reject }
     http-request set-src req.hdr(x-real-ip) if { path_beg /source/ }
     http-request set-src-port int(4711) if { path_beg /source/ }

@@ -274,7 +274,7 @@ impl Wanted<'_> {
             if protocol == Protocol::Auto
                 && !anew
                 && !upgrade
-                && let Some(lease) = shared.find(at, own.as_deref())
+                && let Some(lease) = shared.find(at, own.as_deref(), timeout).await
             {
                 return Ok(Lease::shared(lease));
             }

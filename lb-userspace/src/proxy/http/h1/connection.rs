@@ -294,7 +294,10 @@ impl Connection {
                 Poll::Ready(Some(1..)) => {}
                 Poll::Ready(ended) => {
                     return match &self.reading {
-                        Reading::Body(Framing::Close, slot) if ended.is_some() => {
+                        // The end of the connection is that of the body, where it is known to be one (RFC 9112, section 9.8).
+                        Reading::Body(Framing::Close, slot)
+                            if ended.is_some() && !self.io.is_cut() =>
+                        {
                             slot.end();
                             self.reading = Reading::Done;
                             Ok(())

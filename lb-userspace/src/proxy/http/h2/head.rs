@@ -5,7 +5,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, Version,
     header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE},
     request,
-    uri::{Authority, Scheme},
+    uri::{Authority, PathAndQuery, Scheme},
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -24,7 +24,7 @@ pub(super) fn request(head: request::Parts, scheme: Scheme) -> Option<Request<()
     shed(&mut headers);
     part(&mut headers);
     let mut parts = http::uri::Parts::default();
-    parts.path_and_query = uri.into_parts().path_and_query;
+    parts.path_and_query = uri.into_parts().path_and_query.map(whole);
     let mut version = Version::HTTP_11;
     if let Some(host) = host.filter(|host| !host.is_empty()) {
         parts.authority = Some(Authority::try_from(host.as_bytes()).ok()?);
@@ -37,6 +37,16 @@ pub(super) fn request(head: request::Parts, scheme: Scheme) -> Option<Request<()
     *request.version_mut() = version;
     *request.headers_mut() = headers;
     Some(request)
+}
+
+/// A target's path and query with the path that it has by meaning (RFC 9112, section 3.2.2): one in absolute form may have a
+/// query without a path, which is no `:path` (RFC 9113, section 8.3.1).
+fn whole(target: PathAndQuery) -> PathAndQuery {
+    if !target.as_str().starts_with('?') {
+        return target;
+    }
+    // A slash before it makes it one.
+    PathAndQuery::try_from(format!("/{}", target.as_str())).unwrap_or(target)
 }
 
 /// Whether a request asks for another protocol, which is a CONNECT in HTTP/2.
@@ -117,6 +127,23 @@ mod tests {
         assert_eq!(*request.uri(), "https://a:81/x?y");
         assert_eq!(request.headers().len(), 1);
         assert_eq!(request.headers()["x"], "z");
+    }
+
+    #[test]
+    fn a_target_without_a_path_has_the_shortest_one() {
+        for (target, path) in [
+            ("http://b:8?q", "/?q"),
+            ("http://b:8?", "/?"),
+            ("http://b:8", "/"),
+            ("http://b:8/x?q", "/x?q"),
+            ("*", "*"),
+        ] {
+            let head = Request::options(target).header("host", "b:8").body(());
+            let head = head.expect("a request").into_parts().0;
+            let request = request(head, Scheme::HTTP).expect("a host");
+            let sent = request.uri().path_and_query().map(PathAndQuery::as_str);
+            assert_eq!(sent, Some(path), "{target}");
+        }
     }
 
     #[test]

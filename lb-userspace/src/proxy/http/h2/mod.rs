@@ -18,7 +18,7 @@
 //! | `handles` | what that holds of its stream |
 //! | `body`, `respond` | its body, and that of the answer |
 //! | `near` | a client's stream as the bytes that it carries |
-//! | `upstream` | connections to servers |
+//! | `upstream` | connections to servers, which requests share |
 //! | `ask` | a request on one, and what comes of it |
 //! | `pipe`, `received` | a body into a server's stream, and one out of it |
 //! | `bytestream` | such a stream as the bytes that it carries |

@@ -45,7 +45,6 @@ pub(super) struct Connection {
     streams: Cell<usize>,
     /// When the last request ended, or the connection began.
     idle_since: Cell<Instant>,
-    any: Cell<bool>,
     /// What the client had not got of its answers when that was looked at last, and since when it is so much.
     unsent: Cell<(usize, Instant)>,
     cancelled: RefCell<Cancelled>,
@@ -103,9 +102,9 @@ impl Connection {
     fn deadline(&self, now: Instant) -> Instant {
         let client = self.client.borrow();
         let timeouts = &client.frontend().config.timeouts;
-        let patience = match self.any.get() {
-            true => timeouts.http_keep_alive,
-            false => timeouts.http_request,
+        let patience = match client.is_new() {
+            true => timeouts.http_request,
+            false => timeouts.http_keep_alive,
         };
         let since = match self.streams.get() {
             0 => self.idle_since.get(),
@@ -145,7 +144,6 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
         client: RefCell::new(client),
         streams: Cell::new(0),
         idle_since: Cell::new(now),
-        any: Cell::new(false),
         unsent: Cell::new((0, now)),
         cancelled: RefCell::new(Cancelled {
             since: now,
@@ -213,6 +211,11 @@ async fn drive(connection: &Rc<Connection>, io: &mut Io, stopping: &mut bool) ->
                 return Poll::Ready(Driven::Ended);
             }
         }
+        // A newcomer's request is waited for, and it is told all the same if none comes.
+        let leaves = client.leaves_at().filter(|_| !*stopping);
+        if timer.poll(leaves, client, cx) {
+            cx.waker().wake_by_ref();
+        }
         io.wire.state().leave();
         Poll::Pending
     })
@@ -234,7 +237,7 @@ fn exchange(connection: &Rc<Connection>, io: &mut Io, cx: &mut Context<'_>) -> P
             match read {
                 Poll::Ready(Read::Request(request)) => {
                     connection.streams.set(connection.streams.get() + 1);
-                    connection.any.set(true);
+                    connection.client().carries();
                     stream::begin(connection, *request);
                 }
                 Poll::Ready(Read::Stuffed) => break true,

@@ -1,26 +1,24 @@
 //! Connections to servers. The requests of a worker share them.
 
+mod connection;
+
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
-    future::poll_fn,
     io,
     net::SocketAddr,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use h2::{Ping, PingPong, Reason, SendStream, client};
-use http::uri::Scheme;
+use h2::{Reason, SendStream};
 use http_body::Body;
 use tokio::sync::Notify;
 
-use super::{
-    CONNECTION_WINDOW, MAX_HEAD, REMEMBERED_RESETS, Received, SEND_BUFFER, STREAM_WINDOW, STREAMS,
-    ask::Ask, bytestream::Bytestream, connect, head, pipe::Pipe,
-};
+use self::connection::Connection;
+use super::{Received, ask::Ask, bytestream::Bytestream, connect, head, pipe::Pipe};
 use crate::{
     proxy::{
         Stream,
@@ -36,114 +34,6 @@ use crate::{
     tls::Session,
 };
 
-/// A connection to a server.
-struct Connection {
-    sender: client::SendRequest<Bytes>,
-    scheme: Scheme,
-    /// Our end of it.
-    local: Option<SocketAddr>,
-    /// What its TLS has shown, if somebody wants to know.
-    tls: Option<Rc<Session>>,
-    active: Cell<usize>,
-    /// Requests that it has carried.
-    carried: Cell<u32>,
-    /// The most that it may.
-    most: u32,
-    /// It is to carry no more requests.
-    used_up: Cell<bool>,
-    /// What asks whether the server is there; its settings have come before it answers.
-    ping: RefCell<Option<PingPong>>,
-    /// It is on its way, or has come back.
-    pinged: Cell<bool>,
-    /// Its settings are known.
-    settled: tokio::sync::OnceCell<()>,
-    idle_since: Cell<Instant>,
-}
-
-impl Connection {
-    async fn open(stream: Stream, most: u32, wants: Links) -> Result<Rc<Self>, h2::Error> {
-        let scheme = match stream.is_tls() {
-            true => Scheme::HTTPS,
-            false => Scheme::HTTP,
-        };
-        let local = stream.tcp().local_addr().ok();
-        let tls = wants.tls.then(|| stream.session()).flatten().map(Rc::new);
-        let (sender, mut wire) = client::Builder::new()
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(4 * MAX_HEAD)
-            .max_send_buffer_size(SEND_BUFFER)
-            .max_concurrent_reset_streams(REMEMBERED_RESETS)
-            .enable_push(false)
-            .handshake(stream)
-            .await?;
-        let ping = wire.ping_pong();
-        tokio::task::spawn_local(async move {
-            // What goes wrong is told to the requests on it.
-            let _ = wire.await;
-        });
-        Ok(Rc::new(Self {
-            sender,
-            scheme,
-            local,
-            tls,
-            active: Cell::new(0),
-            carried: Cell::new(0),
-            most,
-            used_up: Cell::new(false),
-            ping: RefCell::new(ping),
-            pinged: Cell::new(false),
-            settled: tokio::sync::OnceCell::new(),
-            idle_since: Cell::new(Instant::now()),
-        }))
-    }
-
-    /// Whether the server still takes requests on it.
-    fn is_open(&self) -> bool {
-        if self.used_up.get() {
-            return false;
-        }
-        let mut sender = self.sender.clone();
-        !matches!(
-            sender.poll_ready(&mut Context::from_waker(Waker::noop())),
-            Poll::Ready(Err(_))
-        )
-    }
-
-    /// Whether it carries other protocols (RFC 8441). The server says so with its settings, which are the first that it
-    /// sends, so that they have come once it has answered a ping.
-    async fn switches(&self) -> bool {
-        if !self.sender.is_extended_connect_protocol_enabled() {
-            // Whoever waits may leave: the ping stays where it is, and the next one goes on waiting for its answer.
-            let settled = self.settled.get_or_init(async || {
-                poll_fn(|cx| {
-                    let mut ping = self.ping.borrow_mut();
-                    let Some(ping) = ping.as_mut() else {
-                        return Poll::Ready(());
-                    };
-                    if !self.pinged.replace(true) && ping.send_ping(Ping::opaque()).is_err() {
-                        return Poll::Ready(());
-                    }
-                    ping.poll_pong(cx).map(drop)
-                })
-                .await;
-            });
-            settled.await;
-        }
-        self.sender.is_extended_connect_protocol_enabled()
-    }
-
-    fn has_room(&self) -> bool {
-        let most = self.sender.current_max_send_streams().min(STREAMS as usize);
-        self.active.get() < most.max(1) && !self.is_worn()
-    }
-
-    /// Whether it has carried as much as it may.
-    fn is_worn(&self) -> bool {
-        self.carried.get() >= self.most
-    }
-}
-
 /// A worker's connections to one server.
 #[derive(Default)]
 struct Connections {
@@ -154,6 +44,8 @@ struct Connections {
     chose_http_1: Cell<bool>,
     /// The most requests that each may carry, if that is bounded.
     most: Cell<Option<u32>>,
+    /// The server took none on the one that was made last.
+    takes_none: Cell<bool>,
 }
 
 /// A connection that is being made, for all that wait for it.
@@ -175,13 +67,47 @@ pub(in super::super) enum Chosen {
 }
 
 impl Connections {
+    /// Room for a request on one of them, once each of them has said how much there is.
+    async fn room(&self) -> Option<Lease> {
+        loop {
+            if let Some(lease) = self.free() {
+                return Some(lease);
+            }
+            // Those that have ended are not among them any more.
+            let unsaid = {
+                let open = self.open.borrow();
+                let unsaid = open.iter().find(|one| !one.has_said());
+                unsaid.map(|one| Rc::clone(&one.said))
+            };
+            // Nothing else runs before it is waited for.
+            unsaid?.notified().await;
+        }
+    }
+
     /// Room for a request on one of them.
     fn free(&self) -> Option<Lease> {
         let mut open = self.open.borrow_mut();
-        open.retain(|connection| connection.is_open() && !connection.is_worn());
+        open.retain(|connection| {
+            // It may have some under way, and is of no use to others.
+            let useless = connection.takes_none();
+            if useless && connection.carried.get() == 0 {
+                self.takes_none.set(true);
+            }
+            connection.is_open() && !connection.is_worn() && !useless
+        });
         // The newest first, so that what is too much falls idle.
         let mut free = open.iter().rev().filter(|connection| connection.has_room());
         free.next().map(Lease::new)
+    }
+
+    /// Whoever has found no room on a new connection makes another one, unless the server takes nothing on any.
+    fn ensure_taken(&self) -> Result<(), ConnectError> {
+        match self.takes_none.get() {
+            true => Err(ConnectError::Refused(io::Error::other(
+                "no requests are taken",
+            ))),
+            false => Ok(()),
+        }
     }
 
     async fn open(&self, stream: Stream, wants: Links) -> Result<Rc<Connection>, ConnectError> {
@@ -214,6 +140,7 @@ impl Connections {
         if let Some(opening) = &*opening {
             return Rc::clone(opening);
         }
+        self.takes_none.set(false);
         let begun = opening.insert(Rc::default());
         let (at, begun) = (Rc::clone(self), Rc::clone(begun));
         let told = Rc::clone(&begun);
@@ -291,9 +218,19 @@ impl Pool {
         Rc::clone(found)
     }
 
-    /// Room for a request at `place` on a connection that there is.
-    pub(in super::super) fn find(&self, place: Place, own: Option<&Own>) -> Option<Lease> {
-        self.at(place, own)?.free()
+    /// Room for a request at `place` on a connection that there is. If it takes longer than `timeout` to know, there is none.
+    pub(in super::super) async fn find(
+        &self,
+        place: Place,
+        own: Option<&Own>,
+        timeout: Duration,
+    ) -> Option<Lease> {
+        let at = self.at(place, own)?;
+        if let Some(lease) = at.free() {
+            return Some(lease);
+        }
+        let room = tokio::time::timeout(timeout, at.room());
+        Box::pin(room).await.ok().flatten()
     }
 
     /// Room for a request at `place`, on a connection that is made by `way` if there is none, or if it is to be `anew`.
@@ -312,6 +249,9 @@ impl Pool {
         }
         let timeout = way.timeout;
         let leased = async {
+            if !anew && let Some(lease) = at.room().await {
+                return Ok(lease);
+            }
             loop {
                 // Whoever comes while one is being made waits for it: there may be room for all.
                 let opening = at.opening(way.clone(), false);
@@ -319,9 +259,10 @@ impl Pool {
                 if let Some(error) = opening.failed.get() {
                     return Err(error.again());
                 }
-                if let Some(lease) = at.free() {
+                if let Some(lease) = at.room().await {
                     return Ok(lease);
                 }
+                at.ensure_taken()?;
             }
         };
         let leased = tokio::time::timeout(timeout, Box::pin(leased)).await;
@@ -352,9 +293,10 @@ impl Pool {
                 if let Some(stream) = opening.http_1.take() {
                     return Ok(Chosen::Http1(stream));
                 }
-                if let Some(lease) = at.free() {
+                if let Some(lease) = at.room().await {
                     return Ok(Chosen::Http2(lease));
                 }
+                at.ensure_taken()?;
             }
             at.chosen(way.clone().connect().await?, way.wants).await
         };
