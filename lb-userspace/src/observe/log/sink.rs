@@ -108,6 +108,13 @@ pub struct Totals {
     pub failed: u64,
 }
 
+impl Totals {
+    /// Times that somebody who was to have a line has not got it.
+    pub fn lost(&self) -> u64 {
+        self.dropped.saturating_add(self.failed)
+    }
+}
+
 impl Sink {
     /// Opens `targets` and starts the log thread: [`Opened::open`], [`Opened::start`].
     ///
