@@ -145,6 +145,13 @@ impl Entry {
     pub fn key(&self) -> &Key {
         &self.key
     }
+
+    /// Whether nobody follows it, nor has used it for `expire_ms`, unless that is 0.
+    fn is_expired(&self, expire_ms: u64, now: u64) -> bool {
+        expire_ms > 0
+            && self.followers.load(Relaxed) == 0
+            && now.saturating_sub(self.used.load(Relaxed)) >= expire_ms
+    }
 }
 
 /// A place of a set.
@@ -156,8 +163,8 @@ pub struct Table {
     layout: Layout,
     /// Made when the proxy starts: whoever only checks a file needs none.
     store: OnceLock<Arc<Store>>,
-    /// Nothing that has expired need be sought before.
-    next_sweep: AtomicU64,
+    /// Nothing that has expired need be sought before; [`u64::MAX`] while somebody does.
+    next_sweep: Arc<AtomicU64>,
 }
 
 /// What a table holds. It outlives a configuration.
@@ -188,7 +195,7 @@ impl Table {
         Self {
             layout,
             store: OnceLock::new(),
-            next_sweep: AtomicU64::new(0),
+            next_sweep: Arc::default(),
         }
     }
 
@@ -247,9 +254,7 @@ impl Table {
     }
 
     fn is_expired(&self, entry: &Entry, now: u64) -> bool {
-        self.layout.expire_ms > 0
-            && entry.followers.load(Relaxed) == 0
-            && now.saturating_sub(entry.used.load(Relaxed)) >= self.layout.expire_ms
+        entry.is_expired(self.layout.expire_ms, now)
     }
 
     /// A key's entry, if there is one.
