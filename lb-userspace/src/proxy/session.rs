@@ -83,10 +83,17 @@ impl Session<'_> {
                     server.map(|s| &s.counters.client_aborts),
                 ))
             }
-            Cause::Server if outcome.termination.phase == Phase::Data => Some((
-                &backend.counters.server_aborts,
-                server.map(|s| &s.counters.server_aborts),
-            )),
+            Cause::Server if outcome.termination.phase == Phase::Data => {
+                // As HAProxy has it, it is both.
+                backend.counters.response_errors.inc();
+                if let Some(server) = server {
+                    server.counters.response_errors.inc();
+                }
+                Some((
+                    &backend.counters.server_aborts,
+                    server.map(|s| &s.counters.server_aborts),
+                ))
+            }
             _ => None,
         };
         if let Some((of_backend, of_server)) = aborts {

@@ -55,10 +55,7 @@ impl Client {
         match cause {
             None => lease.put_by(self),
             // With it goes the request's body.
-            Some(_) => {
-                self.exchange().count_server_bytes(lease.take_bytes());
-                drop(lease);
-            }
+            Some(_) => drop(lease),
         }
         let mut exchange = self.exchange();
         match cause {
