@@ -49,6 +49,7 @@ pub(super) fn begin(connection: &Rc<Connection>, request: Request) {
         serve(&client, request).await;
         let unread = client.take_unread();
         drop(ending);
+        drop(connection);
         if let Some(unread) = unread {
             see_end(unread).await;
         }
