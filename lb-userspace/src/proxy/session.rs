@@ -46,8 +46,8 @@ pub struct Outcome {
 pub(super) struct Found<'a> {
     /// It is not over yet, or would not have been waited for.
     pub(super) asap: bool,
-    /// It has only begun: nobody knows yet whether the client will send something.
-    pub(super) begun: bool,
+    /// The client has said what was not passed on, or may say something yet.
+    pub(super) spoken: bool,
     /// What those in the line come to.
     pub(super) samples: &'a [Option<Value<'static>>],
     /// The same of its structured data.
@@ -156,7 +156,7 @@ impl Session<'_> {
                 options: LogOptions {
                     level: found.level,
                     asap: found.asap,
-                    no_null: frontend.config.log_options.no_null && !found.begun,
+                    no_null: frontend.config.log_options.no_null && !found.spoken,
                     ..frontend.config.log_options
                 },
                 client: self.client,
