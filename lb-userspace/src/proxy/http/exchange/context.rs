@@ -249,7 +249,7 @@ impl Exchange {
                 .is_some_and(|server| server.gives_way())
         };
         let cause = match cause {
-            Cause::Down if sessions::is_killed() => Cause::Killed,
+            Cause::Down | Cause::Client if sessions::is_killed() => Cause::Killed,
             Cause::Down if gives_way() => Cause::Up,
             cause => cause,
         };

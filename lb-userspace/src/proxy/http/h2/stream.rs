@@ -99,8 +99,9 @@ impl Drop for Ending<'_> {
         self.client.leave_rest();
         let exchange = self.client.exchange();
         let cancelled = exchange.is_cancelled();
-        if exchange.is_open() {
-            drop(exchange);
+        drop(exchange);
+        self.client.leave_killed();
+        if self.client.exchange().is_open() {
             self.client.end_exchange();
         }
         self.connection.ended(cancelled, self.client.now());
