@@ -432,8 +432,8 @@ fn lines(sources: &Sources) -> Vec<Line> {
         "DroppedLogs",
         "MGP",
         "u32",
-        number(process.log.dropped),
-        "Log lines dropped",
+        number(process.log.lost()),
+        "Log lines lost: there were too many, or a target refused them",
     );
     line(
         59,

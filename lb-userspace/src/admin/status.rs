@@ -41,8 +41,8 @@ fn process(out: &mut String, snapshot: &Snapshot, colour: bool) {
     if let Some(max) = process.maxconn {
         let _ = write!(out, " of {max}");
     }
-    if process.log.dropped > 0 {
-        let _ = write!(out, ", {} log lines lost", process.log.dropped);
+    if process.log.lost() > 0 {
+        let _ = write!(out, ", {} log lines lost", process.log.lost());
     }
     for Predecessor { pid, connections } in &process.predecessors {
         let _ = write!(

@@ -144,7 +144,7 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) -> Option
             Event::Due if phase == Phase::Quiet => Phase::Leaving,
             Event::Due if phase == Phase::Leaving => Phase::Graceful,
             Event::Due => {
-                tracing::warn!("connections are left after {grace:?} of grace; they end now");
+                warn_of_left(running.proxy.clients(), grace);
                 Phase::Now
             }
         };
@@ -228,6 +228,14 @@ async fn finished(
         _ => {
             tokio::join!(proxy.finished(), before);
         }
+    }
+}
+
+/// Says that `count` connections end because their `grace` has passed.
+pub(super) fn warn_of_left(count: usize, grace: Duration) {
+    match count {
+        1 => tracing::warn!("1 connection is left after {grace:?} of grace; it ends now"),
+        _ => tracing::warn!("{count} connections are left after {grace:?} of grace; they end now"),
     }
 }
 

@@ -237,6 +237,10 @@ pub(super) async fn slot(
 ) -> Result<Connection, DispatchError> {
     let asking = asking.into();
     let patience = backend.config.timeouts.queue;
+    // Who has waited for a server that is gone now waits on until another comes, or is balanced anew like a newcomer, whom
+    // nobody serves where there is none: as HAProxy has both.
+    let redispatches = backend.config.redispatch.is_some();
+    let mut stays = false;
     if let Some(server) = preferred {
         if let Some(slot) = unqueued(backend, server) {
             return Ok(slot);
@@ -245,7 +249,7 @@ pub(super) async fn slot(
         let usable = || !server.is_retired() && (persists || server.is_usable_by_cookie());
         match wait_for(backend, server, usable, patience, trace).await {
             Ok(Some(slot)) => return Ok(slot),
-            Ok(None) => {}
+            Ok(None) => stays = !redispatches,
             Err(DispatchError::QueueFull) if backend.config.redispatch.is_some() => {
                 trace.server = None;
                 trace.server_queue = 0;
@@ -270,9 +274,11 @@ pub(super) async fn slot(
     if backend.queue.is_empty() {
         match claim(None) {
             Ok(slot) => return Ok(slot),
-            Err(Unavailable::NoServer) => return Err(DispatchError::NoServer),
-            Err(Unavailable::Full) => {}
+            Err(Unavailable::NoServer) if !stays => return Err(DispatchError::NoServer),
+            Err(_) => {}
         }
+    } else if !stays && !backend.is_up() {
+        return Err(DispatchError::NoServer);
     }
     // A hash leads to one server, which others' slots are no help for: who waits, waits for that one.
     let bound = || match backend.config.balance {
@@ -288,6 +294,7 @@ pub(super) async fn slot(
                 server.counters.balanced.inc();
                 return Ok(slot);
             }
+            Ok(None) if redispatches && !backend.is_up() => return Err(DispatchError::NoServer),
             Ok(None) => {}
             // Its last place was taken between the look and the step.
             Err(DispatchError::QueueFull) if backend.config.balance == Balance::LeastConn => {}
@@ -300,17 +307,17 @@ pub(super) async fn slot(
     let wait = backend
         .queue
         .wait(trace.priority, |turn| match claim(Some(turn)) {
-            Err(Unavailable::Full) => None,
-            done => Some(done),
+            // One that is down or in maintenance may come back; those that the file has no longer do not.
+            Err(Unavailable::NoServer) if backend.servers.iter().all(|s| s.is_retired()) => {
+                Some(Err(DispatchError::NoServer))
+            }
+            Err(_) => None,
+            Ok(slot) => Some(Ok(slot)),
         });
-    match tokio::time::timeout(patience, wait).await {
-        Err(_elapsed) => Err(DispatchError::QueueTimeout),
-        Ok(Err(_)) => Err(DispatchError::NoServer),
-        Ok(Ok(slot)) => {
-            place.served();
-            Ok(slot)
-        }
-    }
+    let slot = tokio::time::timeout(patience, wait).await;
+    let slot = slot.map_err(|_elapsed| DispatchError::QueueTimeout)??;
+    place.served();
+    Ok(slot)
 }
 
 /// A slot of `server` once it is this one's turn; `None` if the server is not `usable` any more: whoever waited for it is
@@ -371,7 +378,7 @@ mod tests {
     use super::*;
     use crate::{
         config::model,
-        topology::{Topology, fixtures},
+        topology::{AdminState, Topology, fixtures},
     };
 
     /// A backend `b` with a server that has so many slots.
@@ -389,6 +396,44 @@ mod tests {
         hash: None,
         turn: None,
     };
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_waits_for_a_server_that_goes_is_a_newcomer_only_where_requests_are_redispatched() {
+        let client = std::net::SocketAddr::from(([192, 0, 2, 1], 1));
+        for (balance, redispatches) in [
+            (Balance::RoundRobin, true),
+            (Balance::Source, false),
+            (Balance::Source, true),
+        ] {
+            let one = model::Server {
+                maxconn: Some(1),
+                ..fixtures::server("s", "127.0.0.1:1")
+            };
+            let mut backend = fixtures::backend("b", balance, vec![one]);
+            backend.redispatch = redispatches.then_some(1);
+            let topology = Topology::new(&fixtures::config(Vec::new(), vec![backend]));
+            let backend = &topology.backends[0];
+            let server = &backend.servers[0];
+            let held = server.claim();
+            let mut trace = Trace::default();
+            let mut waiting = std::pin::pin!(slot(backend, client, None, &[], &mut trace));
+            assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+            backend.set_admin(server, AdminState::Maint);
+            let told = futures_util::poll!(waiting.as_mut());
+            if balance == Balance::Source && redispatches {
+                let told = told.map(|told| matches!(told, Err(DispatchError::NoServer)));
+                assert_eq!(told, std::task::Poll::Ready(true));
+                continue;
+            }
+            assert!(told.is_pending(), "{balance:?}");
+            let mut trace = Trace::default();
+            let newcomer = slot(backend, client, None, &[], &mut trace).await;
+            assert!(matches!(newcomer, Err(DispatchError::NoServer)));
+            drop(held);
+            backend.set_admin(server, AdminState::Ready);
+            assert!(waiting.await.is_ok(), "{balance:?}");
+        }
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_slot_that_those_before_leave_is_for_those_who_wait_for_any_server() {

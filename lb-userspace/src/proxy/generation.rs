@@ -145,6 +145,11 @@ impl Thread {
         let _ = self.stop.clone().wait_for(|stop| *stop >= wanted).await;
     }
 
+    /// Ends all connections, as operators end one.
+    pub(super) fn end_all(&self) {
+        self.ledger.end_all();
+    }
+
     /// Resolves once it serves nobody.
     pub(super) async fn empty(&self) {
         while self.clients.get() > 0 {

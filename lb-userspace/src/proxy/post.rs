@@ -9,6 +9,7 @@ use std::{
     path::PathBuf,
     rc::{Rc, Weak},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -28,6 +29,9 @@ use crate::{
     socket_file::{Identity, SocketFile},
     topology::Frontend,
 };
+
+/// So long those may take whom a stop ends.
+const LAST: Duration = Duration::from_millis(200);
 
 /// What a thread may be told.
 #[derive(Debug)]
@@ -377,9 +381,12 @@ pub(super) fn run(
         // Nobody is to find the name of a socket that is not listened on.
         drop(files);
         tokio::select! {
-            () = thread.empty() => {}
+            () = thread.empty() => return,
             _ = stop.wait_for(|stop| *stop == Stop::Now) => {}
         }
+        // Each is told, so that the log says what became of it.
+        thread.end_all();
+        let _ = tokio::time::timeout(LAST, thread.empty()).await;
     });
     // Dropping the runtime ends what still runs.
 }

@@ -46,8 +46,8 @@ pub struct Outcome {
 pub(super) struct Found<'a> {
     /// It is not over yet, or would not have been waited for.
     pub(super) asap: bool,
-    /// It has only begun: nobody knows yet whether the client will send something.
-    pub(super) begun: bool,
+    /// The client has said what was not passed on, or may say something yet.
+    pub(super) spoken: bool,
     /// What those in the line come to.
     pub(super) samples: &'a [Option<Value<'static>>],
     /// The same of its structured data.
@@ -83,10 +83,17 @@ impl Session<'_> {
                     server.map(|s| &s.counters.client_aborts),
                 ))
             }
-            Cause::Server if outcome.termination.phase == Phase::Data => Some((
-                &backend.counters.server_aborts,
-                server.map(|s| &s.counters.server_aborts),
-            )),
+            Cause::Server if outcome.termination.phase == Phase::Data => {
+                // As HAProxy has it, it is both.
+                backend.counters.response_errors.inc();
+                if let Some(server) = server {
+                    server.counters.response_errors.inc();
+                }
+                Some((
+                    &backend.counters.server_aborts,
+                    server.map(|s| &s.counters.server_aborts),
+                ))
+            }
             _ => None,
         };
         if let Some((of_backend, of_server)) = aborts {
@@ -149,7 +156,7 @@ impl Session<'_> {
                 options: LogOptions {
                     level: found.level,
                     asap: found.asap,
-                    no_null: frontend.config.log_options.no_null && !found.begun,
+                    no_null: frontend.config.log_options.no_null && !found.spoken,
                     ..frontend.config.log_options
                 },
                 client: self.client,

@@ -162,6 +162,16 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Ends all, as operators end one.
+    pub(super) fn end_all(&self) {
+        self.entries
+            .borrow()
+            .values()
+            .for_each(|entry| entry.kill());
+    }
+}
+
 /// A number that no connection of another thread has. It stands where HAProxy shows an address in memory.
 fn id_of(thread: usize, number: u64) -> u64 {
     const THREADS: u64 = 1 << 10;

@@ -73,29 +73,31 @@ impl Key {
     }
 }
 
-/// A number of events: all, or in the last period as HAProxy estimates it.
+/// A number of events: all, or in the last period as HAProxy estimates it. A period begins where the one before ends, and
+/// with the next event where that was longer ago: what comes all at once is counted in full for a whole period.
 #[derive(Debug, Default)]
 struct Cell {
     count: AtomicU64,
-    /// The period that `count` is of.
-    tick: AtomicU64,
+    /// When the period began that `count` is of, milliseconds; one more, and 0 where none has.
+    begun: AtomicU64,
+    /// The count of the period before.
     previous: AtomicU64,
 }
 
 impl Cell {
     fn add(&self, n: u64, period: u64, now: u64) {
-        if let Some(tick) = now.checked_div(period) {
-            let before = self.tick.load(Relaxed);
+        if period > 0 {
+            let before = self.begun.load(Relaxed);
+            let elapsed = (now + 1).saturating_sub(before);
             // Whoever moves the period on moves the counts; events that others count in between go to either period.
-            if tick > before
-                && self
-                    .tick
-                    .compare_exchange(before, tick, Relaxed, Relaxed)
-                    .is_ok()
-            {
-                let last = self.count.swap(0, Relaxed);
-                let last = if before + 1 == tick { last } else { 0 };
-                self.previous.store(last, Relaxed);
+            if before == 0 || elapsed >= period {
+                let follows = before > 0 && elapsed - period < period;
+                let begun = if follows { before + period } else { now + 1 };
+                let moved = self.begun.compare_exchange(before, begun, Relaxed, Relaxed);
+                if moved.is_ok() {
+                    let last = self.count.swap(0, Relaxed);
+                    self.previous.store(if follows { last } else { 0 }, Relaxed);
+                }
             }
         }
         self.count.fetch_add(n, Relaxed);
@@ -106,14 +108,26 @@ impl Cell {
         if period == 0 {
             return count;
         }
-        let (tick, elapsed) = (now / period, now % period);
-        let left =
-            |n: u64| (u128::from(n) * u128::from(period - elapsed) / u128::from(period)) as u64;
-        match tick.saturating_sub(self.tick.load(Relaxed)) {
-            0 => count + left(self.previous.load(Relaxed)),
-            1 => left(count),
-            _ => 0,
+        let elapsed = (now + 1).saturating_sub(self.begun.load(Relaxed));
+        let (current, last, elapsed) = match elapsed / period {
+            0 => (count, self.previous.load(Relaxed), elapsed),
+            1 => (0, count, elapsed - period),
+            _ => return 0,
+        };
+        if current == 0 && last <= 1 {
+            // Lest it be none and one in turns.
+            return last;
         }
+        // No more than `last`.
+        let left = u128::from(last) * u128::from(period - elapsed) / u128::from(period);
+        current + left as u64
+    }
+
+    /// Has `n` events have happened just now.
+    fn set(&self, n: u64, now: u64) {
+        self.begun.store(now + 1, Relaxed);
+        self.previous.store(0, Relaxed);
+        self.count.store(n, Relaxed);
     }
 }
 
@@ -131,6 +145,13 @@ impl Entry {
     pub fn key(&self) -> &Key {
         &self.key
     }
+
+    /// Whether nobody follows it, nor has used it for `expire_ms`, unless that is 0.
+    fn is_expired(&self, expire_ms: u64, now: u64) -> bool {
+        expire_ms > 0
+            && self.followers.load(Relaxed) == 0
+            && now.saturating_sub(self.used.load(Relaxed)) >= expire_ms
+    }
 }
 
 /// A place of a set.
@@ -142,8 +163,8 @@ pub struct Table {
     layout: Layout,
     /// Made when the proxy starts: whoever only checks a file needs none.
     store: OnceLock<Arc<Store>>,
-    /// Nothing that has expired need be sought before.
-    next_sweep: AtomicU64,
+    /// Nothing that has expired need be sought before; [`u64::MAX`] while somebody does.
+    next_sweep: Arc<AtomicU64>,
 }
 
 /// What a table holds. It outlives a configuration.
@@ -174,7 +195,7 @@ impl Table {
         Self {
             layout,
             store: OnceLock::new(),
-            next_sweep: AtomicU64::new(0),
+            next_sweep: Arc::default(),
         }
     }
 
@@ -233,9 +254,7 @@ impl Table {
     }
 
     fn is_expired(&self, entry: &Entry, now: u64) -> bool {
-        self.layout.expire_ms > 0
-            && entry.followers.load(Relaxed) == 0
-            && now.saturating_sub(entry.used.load(Relaxed)) >= self.layout.expire_ms
+        entry.is_expired(self.layout.expire_ms, now)
     }
 
     /// A key's entry, if there is one.

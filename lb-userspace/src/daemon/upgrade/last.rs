@@ -11,6 +11,7 @@ use crate::{
     daemon::{
         running::Running,
         signals::{Request, Signals},
+        stop::warn_of_left,
     },
     proxy::Stop,
 };
@@ -60,7 +61,7 @@ pub(in crate::daemon) async fn serve_last(
         tokio::select! {
             () = finished => break,
             () = due => {
-                tracing::warn!("connections are left after {grace:?} of grace; they end now");
+                warn_of_left(running.proxy.clients(), grace);
                 deadline = None;
                 end();
             }

@@ -21,7 +21,7 @@ use super::{
     target::{Target, TargetError},
     targets::{Forms, Targets, Wanted},
     tcplog,
-    termination::Cause,
+    termination::{Cause, Phase, Termination},
 };
 use crate::{
     config::model::{AccessLog, LogDestination, LogFormat, LogOptions, LogTarget, LogTo, ProxyLog},
@@ -113,6 +113,13 @@ pub struct Totals {
     pub dropped: u64,
     /// Times that a target refused a line.
     pub failed: u64,
+}
+
+impl Totals {
+    /// Times that somebody who was to have a line has not got it.
+    pub fn lost(&self) -> u64 {
+        self.dropped.saturating_add(self.failed)
+    }
 }
 
 impl Sink {
@@ -410,7 +417,11 @@ fn level_of(common: &Common<'_>, status: Option<u16>) -> Option<Level> {
         return None;
     }
     if options.no_null && common.bytes_in == 0 {
-        return None;
+        // What could not be read was something all the same, though its bytes are nobody's request.
+        let refused = common.termination == Termination::new(Cause::Proxy, Phase::Request);
+        if status.is_none() || !refused {
+            return None;
+        }
     }
     let failed = common.redispatched
         || common.retries > 0

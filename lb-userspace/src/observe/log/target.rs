@@ -23,6 +23,9 @@ use crate::config::model::{LogDestination, LogFormat, LogTarget};
 
 /// How often a file is looked for under its name, so that rotating it needs no signal.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
+/// Most bytes of a datagram, its end of line among them: what a packet of IPv4 holds (RFC 791, section 3.1; RFC 768). A
+/// longer one is refused, so that who asks for much would leave no line at all.
+const LONGEST_DATAGRAM: usize = 65_535 - 20 - 8;
 
 /// A destination that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,7 @@ pub(super) struct Target {
     level: u8,
     min_level: u8,
     format: LogFormat,
+    /// Most bytes of a line without its end.
     len: Option<usize>,
     output: Output,
     front: Front,
@@ -125,12 +129,16 @@ impl Target {
             }
             LogDestination::File(path) => Output::File(LogFile::open(path.clone())?),
         };
+        let fits = match output {
+            Output::Udp { .. } | Output::Unix { .. } => Some(LONGEST_DATAGRAM - 1),
+            _ => None,
+        };
         Ok(Self {
             facility: target.facility,
             level: target.level,
             min_level: target.min_level,
             format: target.format,
-            len: target.len,
+            len: target.len.into_iter().chain(fits).min(),
             output,
             front: Front::new(target),
             batch: Batch::default(),

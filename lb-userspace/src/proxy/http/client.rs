@@ -136,7 +136,7 @@ impl Deref for Client {
 }
 
 pub(super) use leaving::Leaving;
-pub(super) use rest::Leave;
+pub(super) use rest::{Killed, Leave};
 pub(super) use states::{Expired, Phase, Upload, Wait};
 
 impl Client {

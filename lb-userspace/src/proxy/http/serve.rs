@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     body::{Inbound, ResponseBody},
-    client::{Client, Leave, Phase},
+    client::{Client, Killed, Leave, Phase},
     exchange, h2, invalid,
     io::ClientIo,
     park,
@@ -134,6 +134,8 @@ enum Next {
 async fn requests(client: &Rc<Client>, stream: Stream, read: Bytes) -> Next {
     // What is not even a request yet stays here until it is one.
     let stays = (!read.is_empty()).then(|| client.requests());
+    // Dropped after what serves, which says how far it has come.
+    let _killed = Killed(client);
     let io = ClientIo::new(stream, read, Rc::clone(client));
     let service = hyper::service::service_fn({
         let client = Rc::clone(client);

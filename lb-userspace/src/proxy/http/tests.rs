@@ -3,6 +3,7 @@
 mod choosing;
 mod dropping;
 mod early;
+mod ending;
 mod h2_clients;
 mod h2_servers;
 mod interim;

@@ -281,12 +281,11 @@ impl Lease {
         }
     }
 
-    /// Bytes received and sent since it was asked last.
-    pub(super) fn take_bytes(&self) -> (u64, u64) {
+    /// What counts the bytes of its connection; `None` if they are counted as they pass.
+    pub(super) fn meter(&self) -> Option<Rc<Meter>> {
         match &self.wire {
-            Wire::Http1(upstream) => upstream.meter.take(),
-            // They are counted as they pass.
-            Wire::Http2(_) => (0, 0),
+            Wire::Http1(upstream) => Some(Rc::clone(&upstream.meter)),
+            Wire::Http2(_) => None,
         }
     }
 
@@ -343,7 +342,7 @@ impl Lease {
         let Wire::Http1(upstream) = self.wire else {
             return;
         };
-        client.exchange().count_server_bytes(upstream.meter.take());
+        client.exchange().settle();
         if let Some(place) = self.place
             && !upstream.used_up
             && upstream.connection.is_idle()

@@ -102,7 +102,7 @@ impl Early {
 pub(super) enum Ended {
     /// Rules say so.
     Dropped,
-    /// It is the client's fault.
+    /// It is the client's fault, or it was ended.
     Gone(Termination),
 }
 

@@ -9,9 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use socket2::SockRef;
-use tokio::io::Interest;
-
 use super::{
     Client, Stream, Worker,
     connect::{ConnectError, Own, Way},
@@ -27,18 +24,21 @@ use crate::{
         World as _, stick,
     },
     topology::{Asking, Backend, Connection},
-    wire::{Socket, told::told},
+    wire::told::told,
 };
+use socket2::SockRef;
 
 mod around;
 mod direction;
 mod inspect;
+mod leaving;
 mod pipe;
 pub mod relay;
 mod route;
 
 pub(in crate::proxy) use around::Around;
 use inspect::{Early, Ended, Gate};
+use leaving::{has_unread, killed, reset, unless_killed};
 pub(crate) use pipe::MAX_PIPES;
 use relay::{Before, Idle, relay};
 pub use route::Plan;
@@ -83,7 +83,7 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
                 None => Ok(()),
             }
         };
-        if let Err(ended) = Box::pin(looked).await {
+        if let Err(ended) = Box::pin(unless_killed(looked)).await {
             let backend = match ended {
                 Ended::Dropped => None,
                 Ended::Gone(_) => frontend.default_backend(),
@@ -113,7 +113,7 @@ pub async fn serve(worker: Rc<Worker>, mut client: Client) {
         if !rules.is_empty() {
             let looked = (rules, Some(&backend));
             let looked = inspect::inspect(&worker, &mut client, &mut early, &state, looked);
-            if let Err(ended) = Box::pin(looked).await {
+            if let Err(ended) = Box::pin(unless_killed(looked)).await {
                 break 'served refused(&client, Some(&backend), ended, &early);
             }
         }
@@ -248,7 +248,9 @@ fn log(
             captured: state.captured(),
             level: options.level,
             asap: options.asap,
-            begun: early.logged,
+            spoken: early.logged
+                || !early.bytes.is_empty()
+                || (config.log_options.no_null && has_unread(client)),
         };
         session(worker, client).log(backend.map(|b| &**b), trace, outcome, found);
     }
@@ -286,6 +288,7 @@ async fn reach(
     let (preferred, remembering) =
         route::remembered(worker, client, backend, (&state.borrow(), early), now);
     let asking = Asking::of_bytes(client.address, &backend.config, &early.bytes);
+    let mut cause = Cause::Client;
     let reached = {
         let to_server = dispatch(
             backend,
@@ -324,6 +327,11 @@ async fn reach(
         );
         tokio::select! {
             biased;
+            // Before it is given a place that others have just had to leave.
+            () = killed() => {
+                cause = Cause::Killed;
+                None
+            }
             reached = to_server => Some(reached),
             () = reset(client.stream.tcp()) => None,
         }
@@ -351,7 +359,7 @@ async fn reach(
                 Some(_) => Phase::Connect,
             };
             trace.queued.get_or_insert_with(|| begun.elapsed());
-            Err(Outcome::nothing(Termination::new(Cause::Client, phase)))
+            Err(Outcome::nothing(Termination::new(cause, phase)))
         }
     }
 }
@@ -377,18 +385,6 @@ fn asked_name(
     });
     let name = str::from_utf8(&name).ok()?;
     (!name.is_empty()).then(|| name.into())
-}
-
-/// Resolves when the peer has reset the connection; a mere FIN is no reset.
-async fn reset(stream: &Socket) {
-    loop {
-        match stream.ready(Interest::ERROR).await {
-            Ok(ready) if ready.is_error() => return,
-            Ok(_) => tokio::task::yield_now().await,
-            // Nobody watches it, which is no word of the peer.
-            Err(_) => std::future::pending().await,
-        }
-    }
 }
 
 /// How a session without a server ends: `SC` refused or none there, `sC` and `sQ` too late, `SQ` too many there, `RC` our own lack.

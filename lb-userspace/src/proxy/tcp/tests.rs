@@ -501,5 +501,6 @@ fn an_immediate_stop_ends_connections() {
     wait_until("the workers have ended", || proxy.is_finished());
 }
 
+mod ending;
 mod inspecting;
 mod sticking;

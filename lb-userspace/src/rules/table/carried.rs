@@ -20,8 +20,8 @@ pub struct CarriedTable {
     pub entries: Vec<CarriedEntry>,
 }
 
-/// A key's counters: the key in base64, when it was used, and of each number the count, its period, and the count of the
-/// period before.
+/// A key's counters: the key in base64, when it was used, and of each number the count, when its period began, and the
+/// count of the period before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CarriedEntry(String, u64, Vec<(u64, u64, u64)>);
 
@@ -71,7 +71,7 @@ impl Handle {
                     true => 0,
                     false => cell.count.load(Relaxed),
                 };
-                (count, cell.tick.load(Relaxed), cell.previous.load(Relaxed))
+                (count, cell.begun.load(Relaxed), cell.previous.load(Relaxed))
             });
             let key = BASE64_STANDARD.encode(entry.key().bytes());
             entries.push(CarriedEntry(key, entry.used.load(Relaxed), cells.collect()));
@@ -97,9 +97,9 @@ impl Handle {
                 continue;
             };
             if let Some(entry) = table.entry(Key(key.into()), used) {
-                for (cell, (count, tick, previous)) in entry.cells.iter().zip(cells) {
+                for (cell, (count, begun, previous)) in entry.cells.iter().zip(cells) {
                     cell.count.store(count, Relaxed);
-                    cell.tick.store(tick, Relaxed);
+                    cell.begun.store(begun, Relaxed);
                     cell.previous.store(previous, Relaxed);
                 }
             }

@@ -1,11 +1,20 @@
 //! How many entries there are, without looking at all of them for each who asks.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+};
 
-use super::{Entry, Place, Table};
+use super::{Entry, Place, Store, Table};
 
 /// Longest time for which what has expired is counted still, milliseconds; less where entries expire sooner.
 const LATEST: u64 = 1000;
+/// So many places are looked at by who asks, which takes less than a millisecond. To look at those of a larger table may
+/// take a hundred: a thread of its own does.
+const FEW: usize = 32 * 1024;
 
 impl Table {
     /// How many entries there are. Those that have expired are taken out now and then, as HAProxy does it by a timer.
@@ -14,38 +23,27 @@ impl Table {
             return 0;
         };
         let due = self.next_sweep.load(Relaxed);
-        let pause = (self.layout.expire_ms / 64).clamp(1, LATEST);
+        let expire_ms = self.layout.expire_ms;
         // One of those who ask does it.
-        if self.layout.expire_ms > 0
+        if expire_ms > 0
             && now >= due
             && self
                 .next_sweep
-                .compare_exchange(due, now + pause, Relaxed, Relaxed)
+                .compare_exchange(due, u64::MAX, Relaxed, Relaxed)
                 .is_ok()
         {
-            let next = self.sweep(now).max(now + pause);
-            self.next_sweep.store(next, Relaxed);
-        }
-        u64::try_from(store.taken.load(Relaxed)).unwrap_or(0)
-    }
-
-    /// Takes out what has expired, and says when more can have.
-    fn sweep(&self, now: u64) -> u64 {
-        let mut next = now + self.layout.expire_ms;
-        let places = self.store.get().map_or(&[][..], |store| &store.places);
-        for place in places {
-            let entry = place.load();
-            let Some(entry) = entry.as_ref() else {
-                continue;
+            let sweep = Sweep {
+                store: Arc::clone(store),
+                expire_ms,
+                now,
+                next: Arc::clone(&self.next_sweep),
             };
-            if self.is_expired(entry, now) {
-                self.replace(place, Some(entry), None);
-            } else {
-                // What is followed now may be let go of at once.
-                next = next.min(entry.used.load(Relaxed) + self.layout.expire_ms);
+            match store.places.len() {
+                ..=FEW => sweep.run(),
+                _ => sweep.begin(),
             }
         }
-        next
+        u64::try_from(store.taken.load(Relaxed)).unwrap_or(0)
     }
 
     /// Puts an entry, or none, where `before` was; whether that was there still.
@@ -55,6 +53,53 @@ impl Table {
         before: Option<&Arc<Entry>>,
         new: Option<Arc<Entry>>,
     ) -> bool {
+        self.store().replace(place, before, new)
+    }
+}
+
+/// Takes out what has expired, and says when more can have.
+struct Sweep {
+    store: Arc<Store>,
+    expire_ms: u64,
+    now: u64,
+    next: Arc<AtomicU64>,
+}
+
+impl Sweep {
+    /// Sweeps in a thread of its own. Without one, what has expired is counted until there is one to be had.
+    fn begin(self) {
+        let again = (Arc::clone(&self.next), self.now + LATEST);
+        let sweeping = thread::Builder::new()
+            .name("lb-expire".to_owned())
+            .spawn(move || self.run());
+        if let Err(error) = sweeping {
+            tracing::debug!("no thread to look for entries that have expired: {error}");
+            again.0.store(again.1, Relaxed);
+        }
+    }
+
+    fn run(self) {
+        let (expire_ms, now) = (self.expire_ms, self.now);
+        let mut next = now + expire_ms;
+        for place in &self.store.places {
+            let entry = place.load();
+            let Some(entry) = entry.as_ref() else {
+                continue;
+            };
+            if entry.is_expired(expire_ms, now) {
+                self.store.replace(place, Some(entry), None);
+            } else {
+                // What is followed now may be let go of at once.
+                next = next.min(entry.used.load(Relaxed) + expire_ms);
+            }
+        }
+        let pause = (expire_ms / 64).clamp(1, LATEST);
+        self.next.store(next.max(now + pause), Relaxed);
+    }
+}
+
+impl Store {
+    fn replace(&self, place: &Place, before: Option<&Arc<Entry>>, new: Option<Arc<Entry>>) -> bool {
         let change = i64::from(new.is_some()) - i64::from(before.is_some());
         let found = place.compare_and_swap(&before.cloned(), new);
         let replaced = match (&*found, before) {
@@ -63,7 +108,7 @@ impl Table {
             _ => false,
         };
         if replaced && change != 0 {
-            self.store().taken.fetch_add(change, Relaxed);
+            self.taken.fetch_add(change, Relaxed);
         }
         replaced
     }
@@ -127,6 +172,24 @@ mod tests {
         assert_eq!(table.used(14_400), 0, "nobody has used it since");
         table.entry(key(2, table), 14_500);
         assert_eq!(table.used(14_500), 1);
+    }
+
+    #[test]
+    fn who_asks_a_large_table_does_not_look_at_all_of_it() {
+        const ENTRIES: i64 = 50_000;
+        let table = table(100_000, 10_000);
+        for number in 0..ENTRIES {
+            table.entry(key(number, &table), 0);
+        }
+        let before = table.used(0);
+        assert!(before > 0);
+        // Another thread is at it, and whoever asks meanwhile begins none.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while table.used(20_000) > 0 {
+            assert!(std::time::Instant::now() < deadline, "it is done some time");
+            std::thread::yield_now();
+        }
+        assert_eq!(table.entries(0).count(), 0, "they are gone");
     }
 
     #[test]

@@ -128,11 +128,10 @@ impl Table {
     /// Sets what is stored of `data`: of one that counts by period, as if all of it had happened just now.
     pub fn put(&self, entry: &Entry, data: Data, value: u64, now: u64) {
         if let Some((cell, period)) = self.cell(entry, data) {
-            if let Some(tick) = now.checked_div(period) {
-                cell.tick.store(tick, Relaxed);
-                cell.previous.store(0, Relaxed);
+            match period {
+                0 => cell.count.store(value, Relaxed),
+                _ => cell.set(value, now),
             }
-            cell.count.store(value, Relaxed);
         }
     }
 
@@ -203,7 +202,8 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(stored(5_500), [3, 100]);
-        assert_eq!(stored(6_500), [3, 50]);
+        assert_eq!(stored(6_500), [3, 100]);
+        assert_eq!(stored(7_000), [3, 50]);
         assert_eq!(table.left(&entry, 6_500), 9_000);
         entry.followers.store(1, Relaxed);
         assert_eq!(table.remove(&key), Removed::InUse);

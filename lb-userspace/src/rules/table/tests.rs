@@ -39,6 +39,27 @@ fn requests_of_a_key_are_counted_and_rates_look_back_one_period() {
 }
 
 #[test]
+fn a_period_begins_with_its_first_event_wherever_the_clock_stands() {
+    for begin in [0, 5_000, 5_500, 5_999] {
+        let handle = handle(100);
+        let table = handle.table().unwrap();
+        let entry = table.entry(Key::of(ip(1), table.key()).unwrap(), begin);
+        let entry = entry.unwrap();
+        let rate = |after: u64| table.get(&entry, Data::HttpReqRate, begin + after);
+        assert_eq!(rate(0), Some(0));
+        table.add(&entry, Data::HttpReqRate, 10, begin);
+        let rates = [0, 1, 999, 1000, 1250, 1900, 1999, 2000].map(rate);
+        let wanted = [10, 10, 10, 10, 7, 1, 0, 0].map(Some);
+        assert_eq!(rates, wanted, "from {begin} on");
+        // The next period follows on it, and one after a silence does not.
+        table.add(&entry, Data::HttpReqRate, 4, begin + 1500);
+        assert_eq!([1500, 1999, 2500].map(rate), [9, 4, 2].map(Some));
+        table.add(&entry, Data::HttpReqRate, 3, begin + 9_300);
+        assert_eq!([9_300, 10_299, 10_800].map(rate), [3, 3, 1].map(Some));
+    }
+}
+
+#[test]
 fn idle_entries_expire_and_followed_ones_do_not() {
     let handle = handle(100);
     let table = handle.table().unwrap();

@@ -96,6 +96,40 @@ fn a_file_gets_json_and_an_unreachable_target_is_counted() {
 }
 
 #[test]
+fn a_line_that_no_datagram_holds_goes_out_cut() {
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    udp.set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("set");
+    let path = temporary("long");
+    let unix = UnixDatagram::bind(&path).expect("bound");
+    unix.set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("set");
+    let targets = [
+        LogDestination::Udp(udp.local_addr().expect("bound")),
+        LogDestination::Unix(path.clone()),
+    ];
+    let targets = targets.map(|to| target(to, Level::Info, LogFormat::Text));
+    let (sink, writer) = Sink::start(&targets).expect("started");
+    sink.event(Level::Notice, &"x".repeat(300_000));
+    sink.event(Level::Notice, "the next");
+    let mut buffer = vec![0; 70_000];
+    for receive in [
+        &(|buffer: &mut [u8]| udp.recv(buffer)) as &dyn Fn(&mut [u8]) -> std::io::Result<usize>,
+        &|buffer| unix.recv(buffer),
+    ] {
+        let length = receive(&mut buffer).expect("a datagram");
+        assert_eq!(length, 65_507);
+        assert!(buffer.starts_with(b"<133>"));
+        assert!(buffer[..length].ends_with(b"x\n"));
+        let length = receive(&mut buffer).expect("a datagram");
+        assert!(buffer[..length].ends_with(b"the next\n"));
+    }
+    drop(writer);
+    std::fs::remove_file(&path).expect("removed");
+    assert_eq!(sink.totals().lost(), 0);
+}
+
+#[test]
 fn a_unix_socket_gets_the_frame() {
     let path = temporary("dgram");
     let socket = UnixDatagram::bind(&path).expect("bound");

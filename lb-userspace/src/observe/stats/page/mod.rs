@@ -115,8 +115,8 @@ fn facts(process: &ProcessFacts, page: &Page<'_>) -> Markup {
                 (fact("Threads", &process.threads.to_string()))
                 @let limit = process.maxconn.map(|max| format!(" of {}", format::number(max.into())));
                 (fact("Connections", &(format::number(process.current_connections) + &limit.unwrap_or_default())))
-                @if process.log.dropped > 0 {
-                    (fact("Log lines lost", &format::number(process.log.dropped)))
+                @if process.log.lost() > 0 {
+                    (fact("Log lines lost", &format::number(process.log.lost())))
                 }
             }
         }

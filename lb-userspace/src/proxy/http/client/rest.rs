@@ -9,7 +9,10 @@ use std::task::{Context, Poll};
 use super::{Client, Expired, Upload, Wait};
 use crate::{
     observe::log::{Cause, Phase},
-    proxy::http::upstream::{Lease, Sending},
+    proxy::{
+        http::upstream::{Lease, Sending},
+        sessions,
+    },
 };
 
 impl Client {
@@ -55,10 +58,7 @@ impl Client {
         match cause {
             None => lease.put_by(self),
             // With it goes the request's body.
-            Some(_) => {
-                self.exchange().count_server_bytes(lease.take_bytes());
-                drop(lease);
-            }
+            Some(_) => drop(lease),
         }
         let mut exchange = self.exchange();
         match cause {
@@ -72,6 +72,15 @@ impl Client {
         Poll::Ready(())
     }
 
+    /// The connection has been ended by an operator, or with the process: so has the exchange, wherever it was.
+    pub(in super::super) fn leave_killed(&self) {
+        if sessions::is_killed() && self.exchange().is_open() {
+            self.tick();
+            self.exchange().terminate_here(Cause::Killed);
+            self.end_exchange();
+        }
+    }
+
     /// Nobody moves it on any more.
     pub(in super::super) fn leave_rest(&self) {
         drop(self.rest.take());
@@ -83,6 +92,15 @@ impl Client {
             self.upload(),
             Upload::Waiting | Upload::Sending | Upload::Unwanted | Upload::Malformed
         )
+    }
+}
+
+/// Closes the books on a client's request when dropped, if it is dropped because the connection has been ended.
+pub(in super::super) struct Killed<'a>(pub(in super::super) &'a Client);
+
+impl Drop for Killed<'_> {
+    fn drop(&mut self) {
+        self.0.leave_killed();
     }
 }
 

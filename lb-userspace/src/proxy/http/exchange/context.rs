@@ -12,7 +12,7 @@ use std::{
 
 use http::{Method, Uri, Version, request};
 
-use super::super::{client::Client, cookie::dates::Dates};
+use super::super::{client::Client, cookie::dates::Dates, server_io::Meter};
 use crate::{
     config::model::LogOptions,
     observe::log::{Cause, CookieSeen, CookieSet, Phase, ServerField, Termination},
@@ -61,6 +61,8 @@ pub(in super::super) struct Exchange {
     /// Bytes of an answer that is written once the books are closed.
     unwritten: u64,
     server_bytes: (u64, u64),
+    /// What the server's connection counts, as long as it is this exchange's alone.
+    meter: Option<Rc<Meter>>,
     /// Handshakes and silence before it.
     pub(super) before: (Duration, Duration),
     /// Our end of the connection to the server, if the log wants to know.
@@ -108,6 +110,7 @@ impl Exchange {
             uncounted: false,
             unwritten: 0,
             server_bytes: (0, 0),
+            meter: None,
             before: (Duration::ZERO, Duration::ZERO),
             local: None,
             server_tls: None,
@@ -246,7 +249,7 @@ impl Exchange {
                 .is_some_and(|server| server.gives_way())
         };
         let cause = match cause {
-            Cause::Down if sessions::is_killed() => Cause::Killed,
+            Cause::Down | Cause::Client if sessions::is_killed() => Cause::Killed,
             Cause::Down if gives_way() => Cause::Up,
             cause => cause,
         };
@@ -290,12 +293,26 @@ impl Exchange {
         self.server_bytes.1 += sent;
     }
 
+    /// It goes by the connection whose `meter` this is, until that is given away or broken off.
+    pub(in super::super) fn goes_by(&mut self, meter: Option<Rc<Meter>>) {
+        self.settle();
+        self.meter = meter;
+    }
+
+    /// Takes over what the server's connection has counted; what it counts from now on is another's.
+    pub(in super::super) fn settle(&mut self) {
+        if let Some(meter) = self.meter.take() {
+            self.count_server_bytes(meter.take());
+        }
+    }
+
     /// Counts and logs it.
     pub(in super::super) fn finish(&mut self, client: &Client) {
         if !std::mem::take(&mut self.open) {
             return;
         }
         self.release();
+        self.settle();
         let total = client.now().saturating_duration_since(self.start);
         let bytes_in = client.bytes_in() - std::mem::replace(&mut self.bytes_in, client.bytes_in());
         let bytes_out = client.bytes_out() - self.bytes_out + self.unwritten;

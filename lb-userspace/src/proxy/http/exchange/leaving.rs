@@ -10,17 +10,23 @@ use std::{
 use super::{Failure, persist};
 use crate::{
     observe::log::{Cause, Phase},
-    proxy::{dispatch::Trace, http::client::Client},
+    proxy::{dispatch::Trace, http::client::Client, sessions},
 };
 
-/// What comes of the way to a server; `None` if the client has left before that.
+/// What comes of the way to a server; `None` if the client has left before that, or its connection has been ended.
 pub(super) async fn unless_left<T>(
     client: &Client,
     mut reach: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
-    poll_fn(|cx| match reach.as_mut().poll(cx) {
-        Poll::Pending if client.has_left() => Poll::Ready(None),
-        reached => reached.map(Some),
+    poll_fn(|cx| {
+        // Before it is given a place that others have just had to leave.
+        if sessions::is_killed() {
+            return Poll::Ready(None);
+        }
+        match reach.as_mut().poll(cx) {
+            Poll::Pending if client.has_left() => Poll::Ready(None),
+            reached => reached.map(Some),
+        }
     })
     .await
 }

@@ -252,7 +252,7 @@ async fn switch(
     let (mut head, incoming) = response.into_parts();
     // A request that goes on after the answer to it could not be told from what is to follow.
     let complete = client.upload() == Upload::Done && forward::switching(&mut head);
-    client.exchange().count_server_bytes(lease.take_bytes());
+    client.exchange().settle();
     let Some((server, early)) = lease.into_switched(incoming).filter(|_| complete) else {
         return Err(failing::server_failed(client, Cause::Proxy));
     };

@@ -116,6 +116,7 @@ pub(super) async fn run(
             request.headers_mut().insert(name, value);
         }
         client.exchange().assign(slot);
+        client.exchange().goes_by(lease.meter());
         let fresh = lease.is_fresh();
         let sent = send(client, target, lease, request, covered, &mut trace).await;
         let again = copy

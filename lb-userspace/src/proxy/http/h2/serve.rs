@@ -48,6 +48,8 @@ pub(super) struct Connection {
     /// What the client had not got of its answers when that was looked at last, and since when it is so much.
     unsent: Cell<(usize, Instant)>,
     cancelled: RefCell<Cancelled>,
+    /// Where it is counted, until the last of its requests has ended, whether or not the client has before.
+    place: RefCell<Place>,
 }
 
 /// Requests that were taken back lately.
@@ -133,7 +135,7 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
         client,
         stream,
         read,
-        mut place,
+        place,
         told,
     } = *arrival;
     let now = client.now();
@@ -149,6 +151,7 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
             since: now,
             count: 0,
         }),
+        place: RefCell::new(place),
     });
     let mut io = Io::new(stream, read, Wire::new());
     let mut stopping = false;
@@ -157,7 +160,8 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
             Driven::Closed => return,
             Driven::Ended => break,
             Driven::Superseded => {
-                let client = connection.client().renewed(|_| told, &socket, &mut place);
+                let place = &mut connection.place.borrow_mut();
+                let client = connection.client().renewed(|_| told, &socket, place);
                 connection.client.replace(client);
             }
         }

@@ -49,6 +49,7 @@ pub(super) fn begin(connection: &Rc<Connection>, request: Request) {
         serve(&client, request).await;
         let unread = client.take_unread();
         drop(ending);
+        drop(connection);
         if let Some(unread) = unread {
             see_end(unread).await;
         }
@@ -98,8 +99,9 @@ impl Drop for Ending<'_> {
         self.client.leave_rest();
         let exchange = self.client.exchange();
         let cancelled = exchange.is_cancelled();
-        if exchange.is_open() {
-            drop(exchange);
+        drop(exchange);
+        self.client.leave_killed();
+        if self.client.exchange().is_open() {
             self.client.end_exchange();
         }
         self.connection.ended(cancelled, self.client.now());

@@ -1,0 +1,47 @@
+//! Sessions that end before their data is carried.
+
+use tokio::io::Interest;
+
+use super::{Client, inspect::Ended};
+use crate::{
+    observe::log::{Cause, Phase, Termination},
+    proxy::sessions,
+    wire::Socket,
+};
+
+/// Whether the client has said something that nobody has read, as who waits for a server has: HAProxy reads it meanwhile,
+/// so that the session is not one on which nothing was said. A TLS client's mere goodbye is something as well.
+pub(super) fn has_unread(client: &Client) -> bool {
+    rustix::io::ioctl_fionread(client.stream.tcp()).is_ok_and(|unread| unread > 0)
+}
+
+/// Resolves when the peer has reset the connection; a mere FIN is no reset.
+pub(super) async fn reset(stream: &Socket) {
+    loop {
+        match stream.ready(Interest::ERROR).await {
+            Ok(ready) if ready.is_error() => return,
+            Ok(_) => tokio::task::yield_now().await,
+            // Nobody watches it, which is no word of the peer.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Resolves once an operator ends the session, or the process does.
+pub(super) async fn killed() {
+    match sessions::present() {
+        Some(present) => present.killed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What comes of looking at what the client says first, unless the session is ended before.
+pub(super) async fn unless_killed(
+    looking: impl Future<Output = Result<(), Ended>>,
+) -> Result<(), Ended> {
+    tokio::select! {
+        biased;
+        () = killed() => Err(Ended::Gone(Termination::new(Cause::Killed, Phase::Request))),
+        looked = looking => looked,
+    }
+}
