@@ -1,5 +1,6 @@
 //! Mode http over loopback: real listeners, clients and servers in one process.
 
+mod authenticated;
 mod choosing;
 mod dropping;
 mod early;

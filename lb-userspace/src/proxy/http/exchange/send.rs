@@ -223,7 +223,7 @@ impl Wanted<'_> {
             return Err(Some(slot));
         }
         let place = place(self.target, server);
-        let own = own::of(self.client, self.target, server, self.request);
+        let own = own::of(self.client, self.target, server, place, self.request);
         match self.idle(place, own.as_deref()) {
             None => Err(Some(slot)),
             Some(idle) => {
@@ -249,7 +249,7 @@ impl Wanted<'_> {
         let upgrade = h2::is_upgrade(self.request.headers());
         let to_server = async |server: &Arc<Server>| {
             let place = place(target, server);
-            let own = own::of(client, target, server, self.request);
+            let own = own::of(client, target, server, place, self.request);
             let way = |own| Way {
                 server: Arc::clone(server),
                 timeout,
@@ -421,6 +421,7 @@ async fn send(
     match outcome {
         Ok((response, fields)) => {
             client.exchange().responded = Some(client.now().saturating_duration_since(connected));
+            own::answered(client, target, &mut lease, &response);
             Sent::Answered(response, fields, lease)
         }
         Err(Trouble::Malformed) => {
