@@ -10,6 +10,7 @@ mod interim;
 mod last_rule;
 mod packets;
 mod queueing;
+mod repeated;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},

@@ -94,8 +94,8 @@ impl Upstream {
     /// HTTP/1 on `stream`, which was made by `way`.
     pub(super) fn over(stream: Stream, way: Way, coming: Coming) -> Box<Self> {
         let Coming { meter, open } = coming;
-        let own = way.own.clone();
-        let io = ServerIo::new(stream, Rc::clone(&meter), way);
+        let own = way.own;
+        let io = ServerIo::new(stream, Rc::clone(&meter), way.wants);
         Box::new(Self {
             connection: h1::Connection::new(io),
             meter,
@@ -107,16 +107,15 @@ impl Upstream {
         })
     }
 
-    /// Takes the request. The answer comes by driving the connection, and if it `may_repeat`, by driving another one after
-    /// the server has closed this.
-    pub(super) fn send(&mut self, request: Message, may_repeat: bool) {
+    /// Takes the request. The answer comes by driving the connection. The request comes back if the server closes without a
+    /// word and it may be sent once more though it has been `read`.
+    pub(super) fn send(&mut self, request: Message, read: bool) {
         // Only an idle connection can have been closed before the server saw the request.
-        let repeatable = may_repeat
+        let repeatable = read
             && self.idle_since.is_some()
             && request.method().is_idempotent()
             && request.body().is_end_stream();
-        self.meter.begin(repeatable);
-        self.connection.send(request);
+        self.connection.send(request, repeatable);
     }
 
     /// The server is asked to close once it has answered, unless it is not `told`, and gets no other request.
@@ -221,14 +220,6 @@ impl Lease {
         match &self.wire {
             Wire::Http1(upstream) => upstream.meter.tls(),
             Wire::Http2(lease) => lease.tls(),
-        }
-    }
-
-    /// Whether the request was sent again since it was asked last.
-    pub(super) fn take_repeated(&self) -> bool {
-        match &self.wire {
-            Wire::Http1(upstream) => upstream.meter.take_repeated(),
-            Wire::Http2(_) => false,
         }
     }
 
