@@ -83,7 +83,7 @@ pub struct Way {
 }
 
 /// What makes a connection to a server one that not every client may use.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Own {
     /// The ends that its PROXY header tells of; it tells of none for clients without an address.
     ends: Option<Ends>,
@@ -92,7 +92,7 @@ pub struct Own {
     /// The name that TLS asks for.
     host: Option<Box<str>>,
     /// Whose it is, where nobody else may have it.
-    client: Option<u64>,
+    pub client: Option<u64>,
     /// The address that it comes from, which is none of ours.
     from: Option<SocketAddr>,
     /// Where it goes, where the client has a say in that.
@@ -143,13 +143,6 @@ impl Own {
                 })
             },
         )
-    }
-}
-
-impl Own {
-    /// Whether it is for the one who is called `client`, and nobody else.
-    pub fn is_of(&self, client: u64) -> bool {
-        self.client == Some(client)
     }
 }
 

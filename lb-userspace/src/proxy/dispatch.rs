@@ -26,6 +26,8 @@ pub struct Trace {
     pub left: Option<Arc<Server>>,
     /// The slot that [`at_once`] has given, with which [`dispatch`] begins.
     pub had: Option<Connection>,
+    /// The preferred server was chosen by balancing, so that it may be another.
+    pub balanced: bool,
     /// The preferred server is asked even if it is down.
     pub forced: bool,
     /// Where in queues it belongs.
@@ -121,7 +123,7 @@ pub async fn dispatch<T>(
             backend.observe(&server, Observation::NotConnected);
             let failed = Failed {
                 retries: trace.retries,
-                direct: preferred.is_some(),
+                direct: preferred.is_some() && !trace.balanced,
                 server_up: server.is_up(),
                 timed_out: matches!(error, ConnectError::Timeout),
                 active_servers: backend.servers_up().0,

@@ -71,6 +71,11 @@ impl Balance {
         matches!(self, Self::Uri | Self::UrlParam | Self::Hdr)
     }
 
+    /// Whether what is asked for, or who asks, says which server it is, and not whose turn it is or how much each has to do.
+    pub const fn is_hash(self) -> bool {
+        self.has_hash_type() || matches!(self, Self::Maglev)
+    }
+
     /// Whether `hash_type` says how its hash becomes a server.
     pub const fn has_hash_type(self) -> bool {
         self.needs_request() || matches!(self, Self::Source | Self::RdpCookie)

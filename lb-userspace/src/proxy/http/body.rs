@@ -62,7 +62,7 @@ impl RequestBody {
     /// Keeps what passes, as long as that is possible, so that it can be sent again. Not what the server is to be asked
     /// for first.
     pub(super) fn keep(&mut self) -> Option<Kept> {
-        if self.gate.is_none() {
+        if self.gate.is_none() && self.kept.is_none() {
             self.kept = Some(Kept::of(&self.incoming));
         }
         self.kept.clone()

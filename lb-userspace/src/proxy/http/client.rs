@@ -120,8 +120,10 @@ pub(super) struct Whose {
     handshake: Cell<Duration>,
     /// Since when it has had nothing to do.
     idle_from: Cell<Instant>,
-    /// Its number, if somebody has asked for it.
-    identity: OnceCell<u64>,
+    /// Its number, if somebody has asked for it; who holds on to it weakly knows whether the connection is there.
+    identity: OnceCell<Rc<u64>>,
+    /// It authenticates its connections to some servers, so that they are for nobody else.
+    pub(super) authenticates: Cell<bool>,
     /// What rules remember of the connection.
     pub(super) session: RefCell<SessionVars>,
     frontend: Arc<Frontend>,
@@ -167,6 +169,7 @@ impl Client {
             socket: socket.map(Rc::new),
             tls: accepted.tls.clone(),
             identity: OnceCell::new(),
+            authenticates: Cell::new(false),
             forwarded_for: OnceCell::new(),
             handshake: Cell::new(began.saturating_duration_since(accepted.accepted)),
             idle_from: Cell::new(began),

@@ -5,7 +5,7 @@ use std::{cell::Cell, fmt, rc::Rc};
 use hyper::server::conn::http1;
 use tokio::sync::Notify;
 
-use super::upstream::Pool;
+use super::pool::Pool;
 use crate::proxy::Worker;
 
 /// Largest head of a request: HAProxy's `tune.bufsize` less `tune.maxrewrite`.

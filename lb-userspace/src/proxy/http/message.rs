@@ -4,6 +4,15 @@ use http::{HeaderMap, Method, Uri, Version, request};
 
 use super::body::RequestBody;
 
+/// Whether a request may be sent once more, to a server that has not answered it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Repeatable {
+    /// If the server has said that it has not looked at it.
+    pub(super) unread: bool,
+    /// If it may have been read, but what it asks for may be done twice (RFC 9110 section 9.2.2).
+    pub(super) read: bool,
+}
+
 /// A request as a server is to get it. Its head is boxed from the time that it is understood: it goes from hand to hand.
 pub(super) struct Message {
     head: Box<request::Parts>,

@@ -16,7 +16,7 @@
 //! | `interim` | what a server says before its answer |
 //! | `invalid`, `recent` | messages that are none, for an operator to look at |
 //! | `tunnel` | what becomes of a connection after `101 Switching Protocols` |
-//! | `upstream` | connections to servers and the idle ones that are kept |
+//! | `upstream`, `pool` | connections to servers, and the idle ones that are kept |
 //! | `body`, `inbound` | bodies on their way through |
 //! | `h2` | HTTP/2 on both sides |
 //! | `forward`, `fields`, `cookie`, `answer`, `plan` | what is decided, without any IO |
@@ -42,6 +42,7 @@ mod local;
 mod message;
 mod park;
 pub mod plan;
+mod pool;
 mod recent;
 mod serve;
 mod server_io;

@@ -1,5 +1,6 @@
 //! Mode http over loopback: real listeners, clients and servers in one process.
 
+mod authenticated;
 mod choosing;
 mod dropping;
 mod early;
@@ -10,6 +11,7 @@ mod interim;
 mod last_rule;
 mod packets;
 mod queueing;
+mod repeated;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},

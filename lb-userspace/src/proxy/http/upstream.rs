@@ -1,12 +1,10 @@
-//! Connections to servers, and the idle ones that each worker keeps.
+//! Connections to servers.
 //!
 //! A connection is driven by whoever uses it, not by a task of its own: a response costs no hand-over between tasks. An
 //! idle one is not driven at all; whether the server has closed it shows when it is taken out again.
 
 use std::{
-    cell::{Cell, RefCell, RefMut},
     net::SocketAddr,
-    pin::pin,
     rc::{Rc, Weak},
     sync::Arc,
     task::{Context, Waker},
@@ -16,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Response, header::CONNECTION};
 use http_body::Body;
-use tokio::{sync::Notify, time};
+use tokio::time;
 
 use super::{
     body::Inbound,
@@ -24,42 +22,34 @@ use super::{
     fields::Fields,
     h1, h2,
     message::Message,
+    pool::{CROWDED, IDLE},
     server_io::{Meter, ServerIo},
     tunnel::Far,
 };
 use crate::{
     proxy::{
-        Stream, Worker,
+        Stream,
         connect::{Own, Way},
     },
     tls::Session,
     topology::{Counted, Server},
 };
 
-/// Idle connections that a worker keeps to one server.
-const MAX_IDLE: usize = 128;
-/// How long an idle connection is kept: HAProxy's `pool-purge-delay`. Shorter than what servers usually allow, so that
-/// we are the ones who close.
-const IDLE: Duration = Duration::from_secs(5);
 /// So long a server may be silent on a new connection before it is taken to wait for the end of others.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How often they are looked at.
-const TIDY: Duration = Duration::from_secs(1);
-/// Told when there are more connections to some server than it is to have: whichever worker has idle ones closes some.
-static CROWDED: Notify = Notify::const_new();
 
 /// A connection to a server.
 pub(super) struct Upstream {
     connection: h1::Connection,
     meter: Rc<Meter>,
     /// For whom it is, if not for every client.
-    own: Option<Box<Own>>,
+    pub(super) own: Option<Box<Own>>,
     /// It is not to carry another request.
     used_up: bool,
     /// When it was last put by; `None` if it never was.
-    idle_since: Option<Instant>,
+    pub(super) idle_since: Option<Instant>,
     /// [`Place::moves`] of where it goes, once it is put by.
-    moves: u32,
+    pub(super) moves: u32,
     _open: Counted,
 }
 
@@ -104,8 +94,8 @@ impl Upstream {
     /// HTTP/1 on `stream`, which was made by `way`.
     pub(super) fn over(stream: Stream, way: Way, coming: Coming) -> Box<Self> {
         let Coming { meter, open } = coming;
-        let own = way.own.clone();
-        let io = ServerIo::new(stream, Rc::clone(&meter), way);
+        let own = way.own;
+        let io = ServerIo::new(stream, Rc::clone(&meter), way.wants);
         Box::new(Self {
             connection: h1::Connection::new(io),
             meter,
@@ -117,16 +107,15 @@ impl Upstream {
         })
     }
 
-    /// Takes the request. The answer comes by driving the connection, and if it `may_repeat`, by driving another one after
-    /// the server has closed this.
-    pub(super) fn send(&mut self, request: Message, may_repeat: bool) {
+    /// Takes the request. The answer comes by driving the connection. The request comes back if the server closes without a
+    /// word and it may be sent once more though it has been `read`.
+    pub(super) fn send(&mut self, request: Message, read: bool) {
         // Only an idle connection can have been closed before the server saw the request.
-        let repeatable = may_repeat
+        let repeatable = read
             && self.idle_since.is_some()
             && request.method().is_idempotent()
             && request.body().is_end_stream();
-        self.meter.begin(repeatable);
-        self.connection.send(request);
+        self.connection.send(request, repeatable);
     }
 
     /// The server is asked to close once it has answered, unless it is not `told`, and gets no other request.
@@ -156,7 +145,7 @@ impl Upstream {
     }
 
     /// Whether it can take a request now.
-    fn is_usable(&mut self) -> bool {
+    pub(super) fn is_usable(&mut self) -> bool {
         if self.connection.is_silent() {
             return true;
         }
@@ -235,14 +224,6 @@ impl Lease {
         }
     }
 
-    /// Whether the request was sent again since it was asked last.
-    pub(super) fn take_repeated(&self) -> bool {
-        match &self.wire {
-            Wire::Http1(upstream) => upstream.meter.take_repeated(),
-            Wire::Http2(_) => false,
-        }
-    }
-
     /// The connection, where the request has one of its own.
     pub(super) fn http1(&mut self) -> Result<&mut Upstream, &mut h2::Lease> {
         match &mut self.wire {
@@ -286,6 +267,27 @@ impl Lease {
         match &self.wire {
             Wire::Http1(upstream) => Some(Rc::clone(&upstream.meter)),
             Wire::Http2(_) => None,
+        }
+    }
+
+    /// The server has asked who the client is by a scheme that holds for all that comes by the connection: from now on
+    /// nobody else may use it, nor any other that the client authenticates there.
+    pub(super) fn belongs_to(&mut self, client: &Client, own_already: bool) {
+        let pool = &client.worker.http.pool;
+        let mut known = own_already;
+        // What is kept nowhere ends with its request.
+        if let Some(place) = self.place {
+            known |= pool.is_authenticating(&client.worker, place, client);
+            pool.authenticates(&client.worker, place, client);
+        }
+        match &mut self.wire {
+            Wire::Http1(upstream) => {
+                let own = upstream.own.get_or_insert_default();
+                own.client = Some(client.identity());
+            }
+            // Others are on it already. The next request goes by one of the client's own.
+            Wire::Http2(lease) if !known => lease.use_up(),
+            Wire::Http2(_) => {}
         }
     }
 
@@ -347,11 +349,8 @@ impl Lease {
             && !upstream.used_up
             && upstream.connection.is_idle()
         {
-            client
-                .worker
-                .http
-                .pool
-                .put(&client.worker, place, upstream, client.now());
+            let pool = &client.worker.http.pool;
+            pool.put(&client.worker, place, upstream, client);
         }
     }
 }
@@ -364,182 +363,4 @@ pub(super) enum Sending {
     Done,
     /// The connection has ended: the server says no more, or it has `failed` in the middle of the request.
     Ended { failed: bool },
-}
-
-/// The idle connections of one worker.
-#[derive(Default)]
-pub(super) struct Pool {
-    /// By backend, by server; the longest idle first.
-    #[expect(
-        clippy::vec_box,
-        reason = "they are handed to leases and back without being copied"
-    )]
-    idle: RefCell<Vec<Vec<Vec<Box<Upstream>>>>>,
-    /// Those that requests share.
-    pub(super) shared: h2::Pool,
-    sweeping: Cell<bool>,
-}
-
-impl Pool {
-    /// The connection to `place` for the same clients that was used last, if there is one that works. It is that of
-    /// `worker`, and once another configuration runs, whatever that has inherited: clients that came under an earlier one
-    /// would else make one more each.
-    pub(super) fn take(
-        &self,
-        worker: &Worker,
-        place: Place,
-        own: Option<&Own>,
-    ) -> Option<Box<Upstream>> {
-        if worker.http.is_superseded() {
-            let next = worker.next()?;
-            let place = next.shared.kept(place)?;
-            return next.http.pool.take(&next, place, own);
-        }
-        loop {
-            let mut idle = self.idle.borrow_mut();
-            let connections = idle.get_mut(place.backend as usize)?;
-            let connections = connections.get_mut(place.server as usize)?;
-            let at = connections
-                .iter()
-                .rposition(|c| c.moves == place.moves && c.own.as_deref() == own)?;
-            let mut upstream = connections.remove(at);
-            drop(idle);
-            if upstream.is_usable() {
-                return Some(upstream);
-            }
-        }
-    }
-
-    /// The server of the backend at `backend` to which the one who is called `client` has an idle connection of its own, the
-    /// one that was used last.
-    pub(super) fn last_of(&self, backend: usize, client: u64) -> Option<usize> {
-        let idle = self.idle.borrow();
-        let servers = idle.get(backend)?.iter().enumerate();
-        let found = servers.filter_map(|(server, connections)| {
-            let mut own = connections.iter().rev();
-            let own = own.find(|c| c.own.as_ref().is_some_and(|own| own.is_of(client)))?;
-            Some((own.idle_since, server))
-        });
-        found.max().map(|(_, server)| server)
-    }
-
-    /// Takes over what another one holds that the configuration of `worker` can use: from now on that one puts nothing by.
-    pub(super) fn inherit(&self, before: &Self, worker: &Rc<Worker>) {
-        let servers = before.idle.take();
-        for (backend, servers) in servers.into_iter().enumerate() {
-            for (server, connections) in servers.into_iter().enumerate() {
-                let kept = worker.shared.kept.get(&(backend, server));
-                if let Some(&(backend, server)) = kept
-                    && !connections.is_empty()
-                {
-                    *self.at(backend, server) = connections;
-                }
-            }
-        }
-        let moved = |place| worker.shared.kept(place);
-        self.shared.inherit(&before.shared, &moved);
-        self.keep_tidy(worker);
-    }
-
-    /// What is idle to one server.
-    #[expect(
-        clippy::vec_box,
-        reason = "they are handed to leases and back without being copied"
-    )]
-    fn at(&self, backend: usize, server: usize) -> RefMut<'_, Vec<Box<Upstream>>> {
-        RefMut::map(self.idle.borrow_mut(), |idle| {
-            if idle.len() <= backend {
-                idle.resize_with(backend + 1, Vec::new);
-            }
-            let servers = &mut idle[backend];
-            if servers.len() <= server {
-                servers.resize_with(server + 1, Vec::new);
-            }
-            &mut servers[server]
-        })
-    }
-
-    fn put(&self, worker: &Rc<Worker>, place: Place, mut upstream: Box<Upstream>, now: Instant) {
-        if worker.http.is_superseded() {
-            // Where nobody can use it any more it is closed.
-            if let Some(next) = worker.next()
-                && let Some(place) = next.shared.kept(place)
-            {
-                next.http.pool.put(&next, place, upstream, now);
-            }
-            return;
-        }
-        upstream.idle_since = Some(now);
-        upstream.moves = place.moves;
-        let mut connections = self.at(place.backend as usize, place.server as usize);
-        if connections.len() < MAX_IDLE {
-            connections.push(upstream);
-        }
-        drop(connections);
-        self.keep_tidy(worker);
-    }
-
-    /// Looks after what is idle from now on.
-    pub(super) fn keep_tidy(&self, worker: &Rc<Worker>) {
-        if !self.sweeping.replace(true) {
-            tokio::task::spawn_local(sweep(Rc::downgrade(worker)));
-        }
-    }
-
-    /// Closes what is idle, the longest first, to servers that have more connections than they are to have, some of which
-    /// wait for that.
-    fn make_room(&self, worker: &Worker) {
-        let backends = &worker.shared.topology.backends;
-        for (backend, servers) in self.idle.borrow_mut().iter_mut().enumerate() {
-            for (server, connections) in servers.iter_mut().enumerate() {
-                let server = backends.get(backend).and_then(|b| b.servers.get(server));
-                while let Some(server) = server
-                    && server.is_pressed()
-                    && !connections.is_empty()
-                {
-                    connections.remove(0);
-                }
-            }
-        }
-    }
-
-    /// Closes what has been idle for too long or was closed by the server. Returns whether any is left.
-    fn expire(&self, now: Instant) -> bool {
-        let mut left = self.shared.expire(now, IDLE);
-        for connections in self.idle.borrow_mut().iter_mut().flatten() {
-            connections.retain_mut(|c| {
-                c.idle_since
-                    .is_some_and(|since| now.saturating_duration_since(since) < IDLE)
-                    && c.is_usable()
-            });
-            left |= !connections.is_empty();
-        }
-        left
-    }
-}
-
-/// Keeps a worker's pool tidy until it is empty.
-async fn sweep(worker: Weak<Worker>) {
-    let mut next = time::Instant::now() + TIDY;
-    loop {
-        // Before it looks: it has to be told of what happens meanwhile.
-        let mut crowded = pin!(CROWDED.notified());
-        crowded.as_mut().enable();
-        let Some(this) = worker.upgrade() else {
-            return;
-        };
-        this.http.pool.make_room(&this);
-        drop(this);
-        if time::timeout_at(next, crowded).await.is_ok() {
-            continue;
-        }
-        next = time::Instant::now() + TIDY;
-        let Some(this) = worker.upgrade() else {
-            return;
-        };
-        if !this.http.pool.expire(Instant::now()) {
-            this.http.pool.sweeping.set(false);
-            return;
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    rc::Rc,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -26,10 +27,14 @@ impl Client {
 
     /// What tells this connection from all others, also from those that there have been.
     pub(in super::super) fn identity(&self) -> u64 {
+        **self.whose()
+    }
+
+    /// The same, for whoever wants to know whether the connection is still there.
+    pub(in super::super) fn whose(&self) -> &Rc<u64> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        *self
-            .identity
-            .get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed))
+        self.identity
+            .get_or_init(|| Rc::new(NEXT.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// The number of the present request in this process.

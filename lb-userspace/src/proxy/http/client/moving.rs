@@ -86,7 +86,7 @@ impl Client {
         let asks = worker.shared.http.introduces() || worker.shared.http.asks_for_ends();
         let identity = OnceCell::new();
         if let Some(number) = self.identity.get() {
-            let _ = identity.set(*number);
+            let _ = identity.set(Rc::clone(number));
         }
         let session: SessionVars = self.session.take();
         let (before, after) = (&self.worker.shared.config, &worker.shared.config);
@@ -110,6 +110,7 @@ impl Client {
             },
             tls: self.tls.clone(),
             identity,
+            authenticates: Cell::new(self.authenticates.get()),
             forwarded_for: OnceCell::new(),
             handshake: Cell::new(self.handshake.get()),
             idle_from: Cell::new(self.idle_from.get()),

@@ -23,7 +23,7 @@ use crate::{
             fields::Fields,
             h1,
             h2::{self, Chosen, NotAsked, Unanswered},
-            message::Message,
+            message::{Message, Repeatable},
             plan::Target,
             upstream::{Coming, Lease, Place, Upstream},
         },
@@ -69,8 +69,6 @@ pub(super) async fn run(
     let keeps = retry_on.keeps_requests() && !is_sent_once(client);
     let copy = Copy::of(&mut request, keeps);
     let mut repeated = false;
-    // What `retry_on` tries again is not tried again beside it.
-    let covered = copy.is_some() && retry_on.empty;
     loop {
         client.exchange().stage = Phase::Connect;
         let started = client.now();
@@ -118,7 +116,16 @@ pub(super) async fn run(
         client.exchange().assign(slot);
         client.exchange().goes_by(lease.meter());
         let fresh = lease.is_fresh();
-        let sent = send(client, target, lease, request, covered, &mut trace).await;
+        // What the server has not looked at, or may do twice, is sent once more where the file lets anything be tried again.
+        let unread = retry_on.connection
+            && trace.retries < target.backend.config.retries
+            && !is_sent_once(client);
+        let repeatable = Repeatable {
+            unread,
+            // What `retry_on` tries again is not tried again beside it.
+            read: unread && !(copy.is_some() && retry_on.empty),
+        };
+        let sent = send(client, target, lease, request, repeatable).await;
         let again = copy
             .as_ref()
             .filter(|copy| copy.may_go(client, retry_on, &sent));
@@ -154,11 +161,13 @@ pub(super) async fn run(
             Sent::Not(_) if fresh || repeated => {
                 return Err(failing::server_failed(client, Cause::Server));
             }
-            // The server had just closed an idle connection, or takes no more on one that is shared; it has not looked
-            // at the request. Once, on a new connection: what it does not take there it will not take elsewhere.
+            // The server had just closed an idle connection, or takes no more on one that is shared. Once, on a new
+            // connection: what it does not take there it will not take elsewhere.
             Sent::Not(unsent) => {
                 repeated = true;
                 trace.retries += 1;
+                let holds = |holder: &Arc<Server>| Arc::ptr_eq(holder, &server);
+                trace.balanced = !holder.as_ref().is_some_and(holds);
                 client.exchange().count_repeat();
                 client.exchange().release();
                 request = unsent;
@@ -224,7 +233,7 @@ impl Wanted<'_> {
             return Err(Some(slot));
         }
         let place = place(self.target, server);
-        let own = own::of(self.client, self.target, server, self.request);
+        let own = own::of(self.client, self.target, server, place, self.request);
         match self.idle(place, own.as_deref()) {
             None => Err(Some(slot)),
             Some(idle) => {
@@ -255,7 +264,7 @@ impl Wanted<'_> {
                 Some(place) => (&pool.shared, place),
                 None => (&apart, Place::default()),
             };
-            let own = own::of(client, target, server, self.request);
+            let own = own::of(client, target, server, place, self.request);
             let way = |own| Way {
                 server: Arc::clone(server),
                 timeout,
@@ -331,7 +340,7 @@ fn place(target: &Target, server: &Server) -> Option<Place> {
 /// What came of giving a request to a connection.
 pub(super) enum Sent {
     Answered(Response<Inbound>, Fields, Lease),
-    /// The connection was closed before a byte of it was written.
+    /// It may be sent once more: not a byte of it was written, or the server does not answer it.
     Not(Message),
     Failed(Trouble),
 }
@@ -341,8 +350,7 @@ async fn send(
     target: &Target,
     mut lease: Lease,
     mut request: Message,
-    covered: bool,
-    trace: &mut Trace,
+    repeatable: Repeatable,
 ) -> Sent {
     let connected = client.now();
     client.exchange().stage = Phase::Headers;
@@ -357,7 +365,7 @@ async fn send(
                 let told = !target.backend.config.http.pretend_keep_alive;
                 upstream.close_after(&mut request, told);
             }
-            upstream.send(request, !covered);
+            upstream.send(request, repeatable.read);
             wait(client, |cx| {
                 loop {
                     upstream.drive(cx);
@@ -387,7 +395,7 @@ async fn send(
         {
             Err(Trouble::Unswitchable)
         }
-        Err(shared) => match shared.ask(client, request) {
+        Err(shared) => match shared.ask(client, request, repeatable) {
             Ok(mut ask) => {
                 wait(client, |cx| {
                     lease.drive(cx);
@@ -420,14 +428,11 @@ async fn send(
         client.exchange().server_tls = lease.tls();
     }
     client.exchange().is_http2 = lease.is_http2();
-    if lease.take_repeated() {
-        trace.retries += 1;
-        client.exchange().count_repeat();
-    }
     client.wait_for(Wait::Nothing);
     match outcome {
         Ok((response, fields)) => {
             client.exchange().responded = Some(client.now().saturating_duration_since(connected));
+            own::answered(client, target, &mut lease, &response);
             Sent::Answered(response, fields, lease)
         }
         Err(Trouble::Malformed) => {
@@ -439,6 +444,7 @@ async fn send(
         Err(Trouble::Unsent(request)) => {
             // Who refuses one request there refuses the next.
             lease.use_up();
+            client.exchange().settle();
             Sent::Not(request)
         }
         Err(trouble) => Sent::Failed(trouble),
@@ -481,7 +487,7 @@ pub(super) enum Trouble {
     Malformed,
     /// The connection ended before there was an answer.
     Closed,
-    /// The server has not seen the request.
+    /// The request may be sent once more.
     Unsent(Message),
     /// The server's protocol cannot carry it.
     Unsendable,

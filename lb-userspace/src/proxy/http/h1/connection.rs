@@ -29,7 +29,8 @@ const SMALL: usize = 8 * 1024;
 
 /// Why there is no answer.
 pub(in super::super) enum Failed {
-    /// The connection was closed before a byte of the request was written.
+    /// The connection was closed before a byte of the request was written, or without a byte of an answer, and the request may
+    /// be sent once more.
     Unsent(Message),
     /// What has come is none.
     Malformed,
@@ -65,6 +66,10 @@ pub(in super::super) struct Connection {
     out: Out,
     /// A request that nothing has been written of.
     next: Option<Message>,
+    /// It may be sent once more if the server closes without a word.
+    repeatable: bool,
+    /// One that may be, until the server has said something.
+    unanswered: Option<Message>,
     sending: Option<Sending>,
     reading: Reading,
     /// What the answer is to.
@@ -92,6 +97,8 @@ impl Connection {
             was_small: false,
             out: Out::default(),
             next: None,
+            repeatable: false,
+            unanswered: None,
             sending: None,
             reading: Reading::Idle,
             method: Method::GET,
@@ -104,10 +111,12 @@ impl Connection {
         }
     }
 
-    /// Takes a request, when it [is idle](Self::is_idle). The answer comes by driving it.
-    pub(in super::super) fn send(&mut self, request: Message) {
+    /// Takes a request, when it [is idle](Self::is_idle). The answer comes by driving it. One that is `repeatable` has no body,
+    /// and comes back if the server closes without a word.
+    pub(in super::super) fn send(&mut self, request: Message, repeatable: bool) {
         self.answer = None;
         self.next = Some(request);
+        self.repeatable = repeatable;
     }
 
     /// The answer, with those of its fields that concern a proxy, or why there is none, once that is known.
@@ -188,6 +197,10 @@ impl Connection {
     }
 
     fn fail(&mut self, failed: Failed) {
+        let failed = match (failed, self.unanswered.take()) {
+            (Failed::Closed, Some(request)) => Failed::Unsent(request),
+            (failed, _) => failed,
+        };
         self.ended = true;
         self.failed = true;
         self.keeps = false;
@@ -199,11 +212,19 @@ impl Connection {
 
     fn begin(&mut self, request: Message) {
         self.used = true;
+        self.reading = Reading::Head;
+        if self.repeatable {
+            let (head, body) = (request.head(), request.body());
+            head::write(head, &body.size_hint(), true, self.out.head());
+            self.method = head.method.clone();
+            self.sending = None;
+            self.unanswered = Some(request);
+            return;
+        }
         let (head, body) = request.into_parts();
         let ended = body.is_end_stream();
         let framing = head::write(&head, &body.size_hint(), ended, self.out.head());
         self.method = head.method;
-        self.reading = Reading::Head;
         self.sending = (!ended).then(|| Sending::new(body, framing));
     }
 
@@ -291,7 +312,7 @@ impl Connection {
             }
             match self.poll_fill(cx) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Some(1..)) => {}
+                Poll::Ready(Some(1..)) => self.unanswered = None,
                 Poll::Ready(ended) => {
                     return match &self.reading {
                         // The end of the connection is that of the body, where it is known to be one (RFC 9112, section 9.8).

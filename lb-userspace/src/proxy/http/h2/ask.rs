@@ -8,19 +8,45 @@ use std::{
 };
 
 use h2::{Reason, client};
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, request};
 
 use super::{Received, connect, head};
-use crate::proxy::http::{body::Inbound, client::Client, message::Message};
+use crate::proxy::http::{
+    body::{Inbound, RequestBody},
+    client::Client,
+    kept::Kept,
+    message::Message,
+};
 
 /// Why there is no answer to a request.
 pub(in super::super) enum Unanswered {
-    /// The server has not looked at it, so that it may be sent once more.
+    /// It may be sent once more.
     Unseen(Message),
     /// The server, or its connection, ended the stream.
     Reset,
     /// What has come is none.
     Malformed,
+}
+
+/// A request that may be sent once more.
+pub(super) struct Again {
+    pub(super) head: Box<request::Parts>,
+    /// What has passed of its body, if it has one.
+    pub(super) body: Option<Kept>,
+    /// Also if the server may have looked at it.
+    pub(super) read: bool,
+}
+
+impl Again {
+    /// The request, unless not all of its body is here.
+    fn request(self, client: &Rc<Client>) -> Option<Message> {
+        let body = match self.body {
+            None => RequestBody::new(Inbound::None, client),
+            Some(kept) if kept.is_whole() => RequestBody::again(&kept, client),
+            Some(_) => return None,
+        };
+        Some(Message::from_parts(self.head, body))
+    }
 }
 
 /// A request that waits for its answer.
@@ -29,7 +55,7 @@ pub(in super::super) struct Ask {
     /// What has come before the answer is what HTTP/2 has not.
     spoilt: bool,
     /// The request, if it may be sent once more.
-    again: Option<Message>,
+    again: Option<Again>,
     /// It asks for another protocol.
     switch: Option<Box<connect::Switch>>,
 }
@@ -38,7 +64,7 @@ impl Ask {
     /// One that has gone out, and may go `again`.
     pub(super) fn new(
         response: client::ResponseFuture,
-        again: Option<Message>,
+        again: Option<Again>,
         switch: Option<Box<connect::Switch>>,
     ) -> Self {
         Self {
@@ -102,10 +128,13 @@ impl Ask {
                 if error.is_library() {
                     return Poll::Ready(Err(Unanswered::Malformed));
                 }
-                let unseen = error.is_go_away()
-                    || error.is_io()
-                    || error.reason() == Some(Reason::REFUSED_STREAM);
-                let again = self.again.take().filter(|_| unseen);
+                // RFC 9113 section 8.7: the server says that it has not looked at it, whatever it asks for. A stream that
+                // ends by GOAWAY is one of those that came after the last that it looks at.
+                let unread = error.is_remote()
+                    && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM));
+                let again = self.again.take();
+                let again = again.filter(|again| unread || again.read && error.is_io());
+                let again = again.and_then(|again| again.request(client));
                 Poll::Ready(Err(again.map_or(Unanswered::Reset, Unanswered::Unseen)))
             }
         }

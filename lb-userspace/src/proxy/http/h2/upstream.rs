@@ -18,15 +18,21 @@ use http_body::Body;
 use tokio::sync::Notify;
 
 use self::connection::Connection;
-use super::{Received, ask::Ask, bytestream::Bytestream, connect, head, pipe::Pipe};
+use super::{
+    Received,
+    ask::{Again, Ask},
+    bytestream::Bytestream,
+    connect, head,
+    pipe::Pipe,
+};
 use crate::{
     proxy::{
         Stream,
         connect::{ConnectError, Own, Way},
         http::{
-            body::{Inbound, RequestBody},
+            body::RequestBody,
             client::Client,
-            message::Message,
+            message::{Message, Repeatable},
             upstream::Place,
         },
     },
@@ -402,7 +408,7 @@ impl Lease {
         }
     }
 
-    /// Sends the request's head.
+    /// Sends the request's head. The request comes back if the server does not take it and it is `repeatable`.
     ///
     /// # Errors
     /// See [`NotAsked`].
@@ -410,14 +416,21 @@ impl Lease {
         &mut self,
         client: &Rc<Client>,
         request: Message,
+        repeatable: Repeatable,
     ) -> Result<Ask, NotAsked> {
         if !self.connection.is_open() {
             return Err(NotAsked::Closed(request));
         }
-        let (parts, body) = request.into_parts();
+        let (parts, mut body) = request.into_parts();
         let ended = body.is_end_stream();
-        // What may be asked twice is kept, for a server that closes as it comes.
-        let again = (!self.fresh && ended && parts.method.is_idempotent()).then(|| parts.clone());
+        // What may be asked twice is kept, for a server that closes as it comes; of bodies what is small.
+        let keeps = !self.fresh && repeatable.unread;
+        let kept = (keeps && !ended).then(|| body.keep()).flatten();
+        let again = (keeps && (ended || kept.is_some())).then(|| Again {
+            head: parts.clone(),
+            read: ended && repeatable.read && parts.method.is_idempotent(),
+            body: kept,
+        });
         let switch = match ended && head::is_upgrade(&parts.headers) {
             false => None,
             true => Some(Box::new(connect::Switch::of(&parts))),
@@ -443,18 +456,17 @@ impl Lease {
                 } else if !ended {
                     self.upload = Some(Box::new(Pipe::new(body, stream, client)));
                 }
-                let again = again.map(|parts| Message::from_parts(parts, body_of_none(client)));
                 Ok(Ask::new(response, again, switch))
             }
             // Neither a peer nor the network has said it: the h2 crate does not write such a head.
             Err(error) if error.reason().is_none() && !error.is_io() => Err(NotAsked::Unsendable),
-            Err(_) => Ok(Ask::of_none()),
+            // It has gone since it was looked at.
+            Err(_) => match again {
+                Some(again) => Err(NotAsked::Closed(Message::from_parts(again.head, body))),
+                None => Ok(Ask::of_none()),
+            },
         }
     }
-}
-
-fn body_of_none(client: &Rc<Client>) -> RequestBody {
-    RequestBody::new(Inbound::None, client)
 }
 
 impl Drop for Lease {
