@@ -9,6 +9,7 @@ mod interim;
 mod last_rule;
 mod packets;
 mod queueing;
+mod renamed;
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
