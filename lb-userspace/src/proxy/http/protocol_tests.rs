@@ -71,7 +71,7 @@ fn an_upgraded_connection_is_a_tunnel() {
 #[test]
 fn a_tunnel_in_which_nothing_moves_ends() {
     let harness = Harness::new(&[shouting()], |_, backend| {
-        backend.timeouts.tunnel = Some(Duration::from_millis(80));
+        backend.timeouts.upgraded = Some(Duration::from_millis(80));
     });
     let mut client = harness.connect();
     client.write_all(UPGRADE.as_bytes()).unwrap();
@@ -80,6 +80,47 @@ fn a_tunnel_in_which_nothing_moves_ends() {
         tail(&harness.logged()[0]),
         "101 cD-- 1/1/0/0/0 0/0 \"GET /ws HTTP/1.1\""
     );
+}
+
+#[test]
+fn a_tunnel_without_a_time_of_its_own_has_the_clients_and_the_servers() {
+    for (client, server) in [(SHORT, 3600 * SHORT), (3600 * SHORT, SHORT)] {
+        let harness = Harness::new(&[shouting()], |frontend, backend| {
+            frontend.timeouts.client = client;
+            (backend.timeouts.server, backend.timeouts.upgraded) = (server, None);
+        });
+        let mut client = harness.connect();
+        client.write_all(UPGRADE.as_bytes()).unwrap();
+        // The server learns that the client is taken to have ended, and has the last word.
+        let answer = read_all(&mut client);
+        assert!(answer.starts_with(&format!("{SWITCHING}hello")), "{answer}");
+        let line = tail(&harness.logged()[0]);
+        assert!(line.contains(" cD-- ") || line.contains(" sD-- "), "{line}");
+    }
+}
+
+#[test]
+fn a_tunnel_ends_with_its_server_whatever_the_client_does() {
+    let leaves = server(|mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(format!("{SWITCHING}bye").as_bytes());
+        let _ = stream.shutdown(Shutdown::Write);
+        // It does not even close until it has to.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let harness = Harness::new(&[leaves], |_, backend| {
+        backend.servers[0].maxconn = Some(1);
+    });
+    let backend = &harness.shared.topology.backends[0];
+    let mut stays = harness.connect();
+    stays.write_all(UPGRADE.as_bytes()).unwrap();
+    assert_eq!(read_all(&mut stays), format!("{SWITCHING}bye"));
+    wait_until("the slot is free", || backend.servers[0].active() == 0);
+    assert_eq!(
+        tail(&harness.logged()[0]),
+        "101 ---- 1/1/0/0/0 0/0 \"GET /ws HTTP/1.1\""
+    );
+    drop(stays);
 }
 
 #[test]

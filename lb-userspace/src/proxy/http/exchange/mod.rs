@@ -47,9 +47,6 @@ use crate::{
 /// How long a body is held back for the server's `100 Continue`.
 const CONTINUE: Duration = Duration::from_secs(1);
 
-/// How long nothing may move in a tunnel if the file does not say it.
-const TUNNEL: Duration = Duration::from_secs(3600);
-
 /// Why a request has no answer of a server's.
 enum Failure {
     /// It gets ours with this status, and the connection goes on.
@@ -278,12 +275,15 @@ async fn switch(
             early,
             idle: {
                 let timeouts = &target.backend.config.timeouts;
-                let time = patience::of_rules(client, Awaited::Tunnel).or(timeouts.tunnel);
+                let frontend = &client.frontend().config;
+                let time = patience::of_rules(client, Awaited::Tunnel).or(timeouts.upgraded);
                 Idle {
-                    client_fin: client.frontend().config.timeouts.client_fin,
+                    server: time.unwrap_or_else(|| patience::of_server(client, target)),
+                    client_fin: frontend.timeouts.client_fin,
                     server_fin: timeouts.server_fin,
-                    client_alone: client.frontend().config.habits.independent,
-                    ..Idle::both(time.unwrap_or(TUNNEL))
+                    client_alone: frontend.habits.independent,
+                    ends_with_server: true,
+                    ..Idle::both(time.unwrap_or(frontend.timeouts.client))
                 }
             },
             shut_down,
