@@ -36,6 +36,7 @@ mod deadline;
 mod leaving;
 mod moving;
 mod rest;
+mod shown;
 mod states;
 
 /// A client's connection, or a stream of one that its requests share.

@@ -159,7 +159,6 @@ impl Exchange {
             self.server = Some(Arc::clone(server));
         }
         self.server_tls = None;
-        sessions::note(Some(slot.server()));
         self.shut_down = slot.shut_down().map(|end| Box::pin(end) as _);
         self.slot = Some(slot);
     }
@@ -170,9 +169,10 @@ impl Exchange {
             .is_some_and(|termination| termination.cause == Cause::Client)
     }
 
-    /// Whether the server's sessions are to end, this one among them. If not, the task is woken when they are.
+    /// Whether the server's sessions are to end, this one among them, or the connection is. If not, the task is woken when
+    /// they are: where it is for an operator to say so, by [`sessions::Served`].
     pub(in super::super) fn is_shut_down(&mut self, cx: &mut Context<'_>) -> bool {
-        if sessions::is_killed() {
+        if self.slot.as_ref().is_some_and(Connection::is_over) || sessions::is_killed() {
             return true;
         }
         let Some(end) = &mut self.shut_down else {
@@ -245,8 +245,10 @@ impl Exchange {
                 .as_ref()
                 .is_some_and(|server| server.gives_way())
         };
+        let is_killed =
+            || sessions::is_killed() || self.slot.as_ref().is_some_and(Connection::is_killed);
         let cause = match cause {
-            Cause::Down if sessions::is_killed() => Cause::Killed,
+            Cause::Down if is_killed() => Cause::Killed,
             Cause::Down if gives_way() => Cause::Up,
             cause => cause,
         };
@@ -261,8 +263,8 @@ impl Exchange {
 
     /// The server's response will not be complete, which is the server's fault unless `cause` says otherwise.
     pub(in super::super) fn broken(&mut self, cause: Cause) {
-        self.release();
         self.terminate(cause, Phase::Data);
+        self.release();
         if matches!(cause, Cause::Down | Cause::Client | Cause::Proxy) {
             return;
         }
