@@ -56,6 +56,8 @@ pub(in super::super) struct Exchange {
     pub(super) unlogged: bool,
     /// A rule has denied it, which is counted by itself.
     pub(super) denied: bool,
+    /// What has come of asking a server, before rules made anything else of it.
+    pub(super) heard: Heard,
     /// Bytes of ours that are not counted as an answer's, as HAProxy has it.
     pub(super) uncounted: bool,
     /// Bytes of an answer that is written once the books are closed.
@@ -69,6 +71,17 @@ pub(in super::super) struct Exchange {
     pub(super) server_tls: Option<Rc<Session>>,
     /// Whether the server was asked by HTTP/2.
     pub(super) is_http2: bool,
+}
+
+/// What has come of asking a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// None has been asked, or none that could be reached.
+    Nothing,
+    /// An answer of this status.
+    Status(u16),
+    /// No answer in time, or none that could be understood.
+    Failure,
 }
 
 /// Whether `one` is this server.
@@ -105,6 +118,7 @@ impl Exchange {
             nobody: ServerField::None,
             unlogged: false,
             denied: false,
+            heard: Heard::Nothing,
             uncounted: false,
             unwritten: 0,
             server_bytes: (0, 0),
@@ -185,9 +199,11 @@ impl Exchange {
         ended
     }
 
-    /// What resolves if the server's sessions are to end, for whoever takes the exchange over.
+    /// What resolves if the server's sessions are to end, whoever wants that, for whoever takes the exchange over.
     pub(in super::super) fn take_shut_down(&mut self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
-        self.shut_down.take()
+        let known = self.shut_down.take();
+        // It is not polled for operators, who are heard all the same.
+        known.or_else(|| Some(Box::pin(self.slot.as_ref()?.ended()) as _))
     }
 
     /// Gives the slot back; the server is still the one that the log names.
@@ -303,9 +319,10 @@ impl Exchange {
         let bytes_out = client.bytes_out() - self.bytes_out + self.unwritten;
         self.count(client, bytes_in, bytes_out, total);
         self.write_line(client, total, (bytes_in, bytes_out));
-        super::tally::count_end(client, self.status, bytes_in, bytes_out);
+        let fault = super::tally::fault(self);
+        super::tally::count_end(client, fault, bytes_in, bytes_out);
         if let Some(remembered) = client.rules.borrow_mut().as_mut() {
-            super::tally::finish(client, remembered, self.status, bytes_in, bytes_out);
+            super::tally::finish(client, remembered, fault, bytes_in, bytes_out);
         }
         self.visit = None;
         self.server = None;
