@@ -134,6 +134,41 @@ fn an_upgrade_that_the_server_declines_is_a_request_like_any_other() {
 }
 
 #[test]
+fn a_client_that_is_to_ask_for_another_protocol_learns_for_which() {
+    let answer = "Upgrade: x/2\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\nok";
+    for (status, told) in [("426 Upgrade Required", true), ("403 Forbidden", false)] {
+        let answer: &'static str = format!("HTTP/1.1 {status}\r\n{answer}").leak();
+        let harness = Harness::new(&[answering(answer)], |_, _| ());
+        let mut client = harness.connect();
+        // The connection goes on.
+        for _ in 0..2 {
+            client.write_all(GET.as_bytes()).unwrap();
+            let answer = read_to(&mut client, "ok");
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+                "{answer}"
+            );
+            for field in ["upgrade: x/2", "connection: Upgrade"] {
+                let line = format!("\r\n{field}\r\n");
+                assert_eq!(answer.contains(&line), told, "{answer}");
+            }
+        }
+        // In 1.0 there is no other protocol.
+        let answer = harness.ask("GET / HTTP/1.0\r\n\r\n");
+        assert!(!answer.contains("upgrade: "), "{answer}");
+    }
+}
+
+#[test]
+fn http_1_0_is_not_told_that_a_connection_goes_on_whose_end_is_that_of_the_answer() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    let harness = Harness::new(&[answering(chunked)], |_, _| ());
+    let answer = harness.ask("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[test]
 fn no_upgrade_leads_to_another_http() {
     for offer in ["h2c", "websocket, H2C", "HTTP/2.0", "TLS/1.2, HTTP/1.1"] {
         let (heads, seen) = recorder(OK);

@@ -25,7 +25,11 @@ mod waiting;
 use std::{fmt, future::poll_fn, rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, Version, header::EXPECT, request};
+use http::{
+    Method, Response, StatusCode, Version,
+    header::{CONTENT_LENGTH, EXPECT},
+    request,
+};
 use send::Answered;
 
 use super::{
@@ -112,8 +116,14 @@ pub(super) async fn serve(
             answered(&client, answer, &asked)
         }
     };
-    if client.closes() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let old = asked.version == Version::HTTP_10;
+    let closes = client.closes() && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    if closes || (old && ends_with_connection(&response, &asked)) {
         forward::say_whether_kept(response.headers_mut(), false);
+        if old {
+            // hyper would say of one of 1.1 that it is kept as well.
+            *response.version_mut() = Version::HTTP_10;
+        }
     }
     let status = meant.unwrap_or_else(|| response.status());
     let mut exchange = client.exchange();
@@ -122,6 +132,16 @@ pub(super) async fn serve(
     drop(exchange);
     client.answering();
     Ok(response)
+}
+
+/// Whether a client that speaks HTTP/1.0 learns only by the end of the connection where the answer ends.
+fn ends_with_connection(response: &Response<ResponseBody>, asked: &Asked) -> bool {
+    use http_body::Body;
+
+    asked.method != Method::HEAD
+        && !forward::is_bodyless(response.status())
+        && !response.headers().contains_key(CONTENT_LENGTH)
+        && response.body().size_hint().exact().is_none()
 }
 
 /// The answer of ours that a request without a server's gets, unless the connection ends instead.
