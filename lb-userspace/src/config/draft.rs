@@ -111,6 +111,14 @@ pub(super) struct BalanceDraft {
     pub(super) table_size: Option<Spanned<u32>>,
 }
 
+/// How long nothing may move in a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tunnel {
+    /// As long as the client and the server may be silent otherwise.
+    AsBefore,
+    Time(Duration),
+}
+
 /// `timeouts:`
 #[derive(Debug, Default, Clone)]
 pub(super) struct TimeoutsDraft {
@@ -121,7 +129,7 @@ pub(super) struct TimeoutsDraft {
     pub(super) http_keep_alive: Option<Duration>,
     pub(super) queue: Option<Duration>,
     pub(super) tarpit: Option<Duration>,
-    pub(super) tunnel: Option<Duration>,
+    pub(super) tunnel: Option<Tunnel>,
     pub(super) check: Option<Duration>,
     pub(super) client_fin: Option<Duration>,
     pub(super) server_fin: Option<Duration>,

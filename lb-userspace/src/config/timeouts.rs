@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
-use super::{decode::Decoder, draft::TimeoutsDraft, model::Timeouts, tree::Entry};
+use super::{
+    decode::Decoder,
+    draft::{TimeoutsDraft, Tunnel},
+    model::Timeouts,
+    tree::{Entry, Kind},
+};
+
+/// How long nothing may move in a tunnel that a request has become, if the file does not say it.
+const UPGRADED: Duration = Duration::from_secs(3600);
 
 /// Whose timeouts they are: a key that its owner does not read is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +26,7 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, owner: Owner) -
     let Some(mut table) = entry.and_then(|e| d.table(&e.value, e.key_span, "`timeouts`")) else {
         return draft;
     };
+    let mut as_before = false;
     let mut read = |key: &'static str, readers: &[Owner], elsewhere: &str| {
         let e = table.take(key)?;
         if owner != Owner::Defaults && !readers.contains(&owner) {
@@ -26,6 +35,11 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, owner: Owner) -
                 format!("`{key}` has no effect here: it is a timeout of {elsewhere}"),
                 format!("move it to the timeouts of {elsewhere}, or to those of `defaults`"),
             );
+            return None;
+        }
+        if key == "tunnel" && matches!(&e.value.kind, Kind::Scalar(scalar) if scalar.text == "none")
+        {
+            as_before = true;
             return None;
         }
         d.duration(&e.value, &format!("`{key}`"), Duration::from_millis(1))
@@ -38,10 +52,14 @@ pub(super) fn decode(d: &mut Decoder<'_>, entry: Option<&Entry>, owner: Owner) -
     draft.http_keep_alive = read("http_keep_alive", &frontend, "the frontend");
     draft.queue = read("queue", &backend, "the backend");
     draft.tarpit = read("tarpit", &frontend, "the frontend");
-    draft.tunnel = read("tunnel", &backend, "the backend");
+    let tunnel = read("tunnel", &backend, "the backend");
     draft.check = read("check", &backend, "the backend");
     draft.client_fin = read("client_fin", &frontend, "the frontend");
     draft.server_fin = read("server_fin", &backend, "the backend");
+    draft.tunnel = match as_before {
+        true => Some(Tunnel::AsBefore),
+        false => tunnel.map(Tunnel::Time),
+    };
     table.finish(
         d,
         &[],
@@ -64,6 +82,7 @@ pub(super) fn resolve(own: &TimeoutsDraft, defaults: &TimeoutsDraft) -> Timeouts
         .or(defaults.client)
         .unwrap_or(Duration::from_secs(50));
     let request = own.http_request.or(defaults.http_request);
+    let tunnel = own.tunnel.or(defaults.tunnel);
     Timeouts {
         connect,
         client,
@@ -79,7 +98,15 @@ pub(super) fn resolve(own: &TimeoutsDraft, defaults: &TimeoutsDraft) -> Timeouts
             .unwrap_or(client),
         queue: own.queue.or(defaults.queue).unwrap_or(connect),
         tarpit: own.tarpit.or(defaults.tarpit).unwrap_or(connect),
-        tunnel: own.tunnel.or(defaults.tunnel),
+        tunnel: match tunnel {
+            Some(Tunnel::Time(time)) => Some(time),
+            Some(Tunnel::AsBefore) | None => None,
+        },
+        upgraded: match tunnel {
+            Some(Tunnel::Time(time)) => Some(time),
+            Some(Tunnel::AsBefore) => None,
+            None => Some(UPGRADED),
+        },
         check: own.check.or(defaults.check),
         client_fin: own.client_fin.or(defaults.client_fin),
         server_fin: own.server_fin.or(defaults.server_fin),

@@ -17,7 +17,7 @@ pub enum Question {
     All,
     /// That the one of this id end.
     Kill(u64),
-    /// That all at a server end.
+    /// That all at a server end: its connections of mode tcp, and what else is there looks whether it is over.
     KillAt {
         /// Its backend.
         backend: String,

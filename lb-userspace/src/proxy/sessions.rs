@@ -7,7 +7,7 @@ use std::{
     future::poll_fn,
     hash::{BuildHasherDefault, Hasher},
     pin::pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     task::Poll,
     time::{Instant, SystemTime},
@@ -17,9 +17,19 @@ use tokio::sync::Notify;
 
 use super::Client;
 use crate::{
+    config::model::Mode,
     observe::sessions::{Question, Session},
     topology::{Frontend, Peer, Server},
 };
+
+/// What goes on on a connection of mode http.
+pub(super) trait Served {
+    /// The server that a request of it is at; where there are several, the one of the last that has come.
+    fn server(&self) -> Option<Arc<Server>>;
+
+    /// Has all requests look whether the sessions of their server are to end. The connection's own task looks anyway.
+    fn rouse(&self);
+}
 
 /// A client's connection, while it is served.
 #[derive(Debug)]
@@ -29,8 +39,13 @@ pub(super) struct Entry {
     accepted: Instant,
     accepted_at: SystemTime,
     frontend: Arc<Frontend>,
+    /// Where it is in mode tcp.
     server: RefCell<Option<Arc<Server>>>,
+    /// What tells it in mode http, so that nothing need be written down for each request.
+    served: RefCell<Option<Weak<dyn Served>>>,
     killed: Cell<bool>,
+    /// How often whoever waits for the end was woken without there being one.
+    rouses: Cell<u64>,
     end: Notify,
 }
 
@@ -44,6 +59,25 @@ impl Entry {
     pub(super) async fn killed(&self) {
         while !self.is_killed() {
             self.end.notified().await;
+        }
+    }
+
+    fn served(&self) -> Option<Rc<dyn Served>> {
+        self.served.borrow().as_ref()?.upgrade()
+    }
+
+    /// The server that it is at.
+    fn server(&self) -> Option<Arc<Server>> {
+        let noted = self.server.borrow().clone();
+        noted.or_else(|| self.served()?.server())
+    }
+
+    /// Has what it carries look whether it is to end.
+    fn rouse(&self) {
+        if let Some(served) = self.served() {
+            served.rouse();
+            self.rouses.set(self.rouses.get() + 1);
+            self.end.notify_waiters();
         }
     }
 
@@ -118,7 +152,9 @@ impl Ledger {
             accepted_at: client.accepted_at,
             frontend: Arc::clone(client.frontend()),
             server: RefCell::new(None),
+            served: RefCell::new(None),
             killed: Cell::new(false),
+            rouses: Cell::new(0),
             end: Notify::new(),
         });
         self.entries.borrow_mut().insert(number, Rc::clone(&entry));
@@ -130,32 +166,39 @@ impl Ledger {
 
     /// Does what is asked, and says whom it concerned.
     pub(super) fn answer(&self, thread: usize, question: &Question) -> Vec<Session> {
-        let wanted = |entry: &Entry| match question {
+        let wanted = |entry: &Entry, at: Option<&Server>| match question {
             Question::All => true,
             Question::Kill(id) => id_of(thread, entry.number) == *id,
             Question::KillAt { backend, server } => {
-                let at = entry.server.borrow();
-                at.as_ref()
-                    .is_some_and(|at| *at.backend == **backend && *at.name == **server)
+                at.is_some_and(|at| *at.backend == **backend && *at.name == **server)
             }
         };
         let entries = self.entries.borrow();
         let mut found: Vec<Session> = Vec::new();
-        for entry in entries.values().filter(|entry| wanted(entry)) {
-            let server = entry.server.borrow().clone();
-            found.push(Session {
-                id: id_of(thread, entry.number),
-                thread,
-                peer: entry.peer,
-                frontend: Arc::clone(&entry.frontend.name),
-                mode: entry.frontend.config.mode,
-                server: server
-                    .map(|server| (Arc::clone(&server.backend), Arc::clone(&server.name))),
-                age: entry.accepted.elapsed(),
-                accepted_at: entry.accepted_at,
-            });
-            if *question != Question::All {
-                entry.kill();
+        for entry in entries.values() {
+            let server = entry.server();
+            let is_wanted = wanted(entry, server.as_deref());
+            if is_wanted {
+                found.push(Session {
+                    id: id_of(thread, entry.number),
+                    thread,
+                    peer: entry.peer,
+                    frontend: Arc::clone(&entry.frontend.name),
+                    mode: entry.frontend.config.mode,
+                    server: server
+                        .map(|server| (Arc::clone(&server.backend), Arc::clone(&server.name))),
+                    age: entry.accepted.elapsed(),
+                    accepted_at: entry.accepted_at,
+                });
+            }
+            match question {
+                Question::All => {}
+                // A request is not all that its connection is for.
+                Question::KillAt { .. } if entry.frontend.config.mode == Mode::Http => {
+                    entry.rouse();
+                }
+                Question::Kill(_) | Question::KillAt { .. } if is_wanted => entry.kill(),
+                Question::Kill(_) | Question::KillAt { .. } => {}
             }
         }
         found
@@ -188,17 +231,19 @@ pub(super) async fn serve(entered: &Entered, serving: impl Future<Output = ()>) 
     let entry = entered.entry();
     let mut killed = pin!(entry.killed());
     let mut serving = pin!(PRESENT.scope(Rc::clone(entry), serving));
-    let mut waits = false;
+    let mut waits = None;
     poll_fn(|cx| {
         // What is served is told first, so that it can end as it should.
         if serving.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        // To wait takes a lock; a task's waker stays the same, so that once is enough, and the flag says the rest.
-        if waits && !entry.is_killed() {
+        // To wait takes a lock; a task's waker stays the same, so that once is enough until it is woken for nothing, and the
+        // flag says the rest.
+        let rouses = Some(entry.rouses.get());
+        if waits == rouses && !entry.is_killed() {
             return Poll::Pending;
         }
-        waits = true;
+        waits = rouses;
         killed.as_mut().poll(cx)
     })
     .await;
@@ -222,18 +267,13 @@ pub(super) fn is_killed() -> bool {
     PRESENT.try_with(|entry| entry.is_killed()).unwrap_or(false)
 }
 
-/// The connection that is served here has come to `server`, or has left it.
-pub(super) fn note(server: Option<&Arc<Server>>) {
+/// The connection that is served here, of mode http, is this from now on.
+pub(super) fn show(served: Weak<dyn Served>) {
     // Without one there is nobody who could ask.
-    let _ = PRESENT.try_with(|entry| {
-        let mut there = entry.server.borrow_mut();
-        let same = match (&*there, server) {
-            (Some(there), Some(server)) => Arc::ptr_eq(there, server),
-            (there, server) => there.is_none() && server.is_none(),
-        };
-        // A count that all workers share is not touched for the server that it was the last time.
-        if !same {
-            *there = server.cloned();
-        }
-    });
+    let _ = PRESENT.try_with(|entry| entry.served.replace(Some(served)));
+}
+
+/// The connection that is served here, of mode tcp, has come to `server`, or has left it.
+pub(super) fn note(server: Option<&Arc<Server>>) {
+    let _ = PRESENT.try_with(|entry| entry.server.replace(server.cloned()));
 }

@@ -326,7 +326,7 @@ impl Backend {
 
     /// Ends all sessions of a server, the kernel's too.
     pub fn shut_down(&self, server: &Arc<Server>) {
-        server.give_way();
+        server.kill_sessions();
         self.notifier.changed();
     }
 

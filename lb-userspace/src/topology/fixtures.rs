@@ -26,6 +26,7 @@ pub(crate) fn timeouts() -> Timeouts {
         tarpit: Duration::from_secs(5),
         tunnel: None,
         check: None,
+        upgraded: Some(Duration::from_secs(3600)),
         client_fin: None,
         server_fin: None,
     }

@@ -108,6 +108,8 @@ impl Live {
 pub(super) struct Shutdowns {
     /// Each session asks when it begins, and spares itself the lock.
     count: AtomicU64,
+    /// How often it was when an operator last wanted it.
+    ordered: AtomicU64,
     told: watch::Sender<u64>,
 }
 
@@ -120,6 +122,19 @@ impl Shutdowns {
     pub(super) fn rise(&self) {
         let count = self.count.fetch_add(1, SeqCst) + 1;
         self.told.send_modify(|told| *told = count.max(*told));
+    }
+
+    /// The same where it is an operator who wants it.
+    pub(super) fn order(&self) {
+        // Before anybody can see that they are to end, and once more in case that others were to end meanwhile.
+        self.ordered.fetch_max(self.count() + 1, SeqCst);
+        self.rise();
+        self.ordered.fetch_max(self.count(), SeqCst);
+    }
+
+    /// How often sessions had been to end after the last time that an operator wanted it.
+    pub(super) fn ordered(&self) -> u64 {
+        self.ordered.load(SeqCst)
     }
 
     /// Resolves once it is more than `count`, or nobody is left who would say so.

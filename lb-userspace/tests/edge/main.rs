@@ -31,6 +31,7 @@ mod halves;
 mod health;
 mod idle;
 mod invalid;
+mod killed;
 mod large;
 mod limits;
 mod lines;

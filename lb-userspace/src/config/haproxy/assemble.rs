@@ -6,7 +6,9 @@ use super::{
     Options,
     global::{self, Global},
     halves::{leads_somewhere, mode, prepare},
-    inherit::{complete, less, without_idle, without_idle_hash, without_idle_key},
+    inherit::{
+        complete, complete_tunnels, less, without_idle, without_idle_hash, without_idle_key,
+    },
     lines::{self, Line, SECTIONS},
     log,
     order::{OF_DEFAULTS, ordered},
@@ -289,6 +291,12 @@ fn twice(proxy: &Proxy, before: &[(Proxy, Option<usize>)], says: &mut Says) {
     }
 }
 
+/// Whether requests may become tunnels to a server there.
+fn may_tunnel(proxy: &Proxy) -> bool {
+    let serves = !proxy.servers.is_empty() || proxy.dispatch.is_some();
+    proxy.kind.has_back() && !proxy.is_tcp && serves
+}
+
 /// What all proxies have from one `defaults`, if they have one and the same.
 fn common(
     defaults: &[(String, Section<'_>, Proxy)],
@@ -329,6 +337,9 @@ fn common(
     without_idle_key(&mut map);
     if !proxy.is_tcp {
         complete(&mut map, None);
+        if proxies.iter().any(|(proxy, _)| may_tunnel(proxy)) {
+            complete_tunnels(&mut map, None, proxy.span);
+        }
     }
     let all = proxies.iter().map(|(proxy, _)| proxy);
     if let Some(log) = log::of_defaults(proxy, all, global) {
@@ -480,6 +491,9 @@ impl Out {
             map.set("log", log.clone());
         }
         prepare(&mut map, proxy);
+        if may_tunnel(proxy) {
+            complete_tunnels(&mut map, common.map(|(common, _)| common), proxy.span);
+        }
         without_idle_hash(&mut map);
         // That of `defaults` is meant for others.
         let own = |key: &Span| key.start.line > proxy.span.start.line;

@@ -27,6 +27,24 @@ pub(super) fn complete(map: &mut Map, common: Option<&Map>) {
     }
 }
 
+/// How long a tunnel may be silent without `timeout tunnel`: as long as either side may be otherwise, while lb has a time of
+/// its own for it.
+pub(super) fn complete_tunnels(map: &mut Map, common: Option<&Map>, span: Span) {
+    let (span, known) = match map.get("timeouts") {
+        Some(value) => (value.span, has_tunnel(map)),
+        None => (span, false),
+    };
+    if !known && !common.is_some_and(has_tunnel) {
+        map.inner("timeouts", span)
+            .set("tunnel", Value::plain("none", span));
+    }
+}
+
+fn has_tunnel(map: &Map) -> bool {
+    let timeouts = map.get("timeouts").map(|timeouts| &timeouts.what);
+    matches!(timeouts, Some(What::Map(timeouts)) if timeouts.get("tunnel").is_some())
+}
+
 /// What a request's head may take if nothing is said of it.
 const HEAD: &str = "10s";
 

@@ -118,7 +118,7 @@ defaults:
   mode: http
   log_format: http
   forwarded_for: true
-  timeouts: { client: 10s, connect: 5s, server: 50s }
+  timeouts: { client: 10s, connect: 5s, server: 50s, tunnel: none }
   health_check: { type: http, method: GET, path: /healthCheck.html }
 
 frontends:

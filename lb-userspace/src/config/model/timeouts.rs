@@ -23,8 +23,10 @@ pub struct Timeouts {
     pub client_fin: Option<Duration>,
     /// The same of a server.
     pub server_fin: Option<Duration>,
-    /// Idle of a tunnel; `None` if the file does not set it (then 1 h for tunnels).
+    /// Idle in mode tcp in place of `client` and `server`; `None` if the file does not set it.
     pub tunnel: Option<Duration>,
+    /// The same where a request has become a tunnel: 1 h if the file does not set it, `None` if it says `none`.
+    pub upgraded: Option<Duration>,
     /// A health check; `None` if the file does not set it (then the check's interval).
     pub check: Option<Duration>,
 }

@@ -96,6 +96,14 @@ fn timeouts_that_nobody_sets() {
         (10 * SECOND, 50 * SECOND, 5 * SECOND)
     );
     assert_eq!((all.tunnel, all.check), (None, None));
+    assert_eq!(all.upgraded, Some(3600 * SECOND));
+    let tunnel = |text: &str| {
+        let of = timeouts(text);
+        (of.tunnel, of.upgraded)
+    };
+    assert_eq!(tunnel("tunnel: 7s"), (Some(7 * SECOND), Some(7 * SECOND)));
+    // As before the request became one.
+    assert_eq!(tunnel("tunnel: none"), (None, None));
     assert_eq!(timeouts("connect: 7s").queue, 7 * SECOND);
     assert_eq!(timeouts("http_request: 3s").http_keep_alive, 3 * SECOND);
     assert_eq!(timeouts("client: 3s").http_keep_alive, 3 * SECOND);

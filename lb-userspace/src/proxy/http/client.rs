@@ -36,6 +36,7 @@ mod deadline;
 mod leaving;
 mod moving;
 mod rest;
+mod shown;
 mod states;
 
 /// A client's connection, or a stream of one that its requests share.
@@ -236,10 +237,10 @@ impl Client {
         self.source.get().map_or(self.peer, Peer::Inet)
     }
 
-    /// Both ends of its connection, for servers that are to be told; a unix socket has none.
+    /// Both ends of its connection, for servers that are to be told, as rules have them; a unix socket has none.
     pub(super) fn ends(&self) -> Option<Ends> {
         Some(Ends {
-            source: self.peer.inet()?,
+            source: self.speaker().inet()?,
             destination: self.reached().inet()?,
         })
     }

@@ -374,7 +374,14 @@ pub fn response(
         head.headers.insert(CONTENT_LENGTH, length);
     }
     if fields.any(Fields::UPGRADE) {
-        head.headers.remove(UPGRADE);
+        // RFC 9110 section 15.5.22: what the client is to ask for. In 1.0 nobody may, and in HTTP/2 it is no field.
+        match head.status == StatusCode::UPGRADE_REQUIRED && client == Version::HTTP_11 {
+            true => drop(
+                head.headers
+                    .insert(CONNECTION, HeaderValue::from_static("Upgrade")),
+            ),
+            false => drop(head.headers.remove(UPGRADE)),
+        }
     }
     if fields.any(Fields::TRANSFER_ENCODING) {
         head.headers

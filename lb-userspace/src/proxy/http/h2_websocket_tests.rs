@@ -13,8 +13,21 @@ use super::{
 
 /// A server of WebSocket as far as its handshake; sends back what comes.
 fn websocket(proves: bool) -> SocketAddr {
-    use std::io::Read;
+    websocket_until(proves, |mut stream| {
+        use std::io::Read;
 
+        let mut buffer = [0; 1024];
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            if stream.write_all(&buffer[..n]).is_err() {
+                return;
+            }
+        }
+        let _ = stream.write_all(b"bye");
+    })
+}
+
+/// The same with what it does after that.
+fn websocket_until(proves: bool, then: fn(std::net::TcpStream)) -> SocketAddr {
     server(move |mut stream| {
         let head = read_head(&mut stream);
         assert!(head.starts_with("GET /chat HTTP/1.1\r\n"), "{head}");
@@ -34,13 +47,7 @@ fn websocket(proves: bool) -> SocketAddr {
              Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: x\r\n\r\nhello"
         );
         stream.write_all(answer.as_bytes()).unwrap();
-        let mut buffer = [0; 1024];
-        while let Ok(n @ 1..) = stream.read(&mut buffer) {
-            if stream.write_all(&buffer[..n]).is_err() {
-                return;
-            }
-        }
-        let _ = stream.write_all(b"bye");
+        then(stream);
     })
 }
 
@@ -86,6 +93,25 @@ fn a_stream_may_be_a_websocket() {
     let lines = harness.logged();
     assert_eq!(
         tail(&lines[0]),
+        "200 ---- 1/1/0/0/0 0/0 \"GET http://a/chat HTTP/2.0\""
+    );
+}
+
+#[test]
+fn a_websocket_in_a_stream_ends_with_its_server() {
+    let harness = Harness::new(&[websocket_until(true, drop)], |_, _| ());
+    let server = &harness.shared.topology.backends[0].servers[0];
+    run(async {
+        // The client says nothing, and ends nothing.
+        let (response, _stream) = ask_for_websocket(harness.address).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(all(&mut response.into_body()).await, b"hello");
+        while server.active() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert_eq!(
+        tail(&harness.logged()[0]),
         "200 ---- 1/1/0/0/0 0/0 \"GET http://a/chat HTTP/2.0\""
     );
 }

@@ -71,7 +71,7 @@ fn an_upgraded_connection_is_a_tunnel() {
 #[test]
 fn a_tunnel_in_which_nothing_moves_ends() {
     let harness = Harness::new(&[shouting()], |_, backend| {
-        backend.timeouts.tunnel = Some(Duration::from_millis(80));
+        backend.timeouts.upgraded = Some(Duration::from_millis(80));
     });
     let mut client = harness.connect();
     client.write_all(UPGRADE.as_bytes()).unwrap();
@@ -83,6 +83,47 @@ fn a_tunnel_in_which_nothing_moves_ends() {
 }
 
 #[test]
+fn a_tunnel_without_a_time_of_its_own_has_the_clients_and_the_servers() {
+    for (client, server) in [(SHORT, 3600 * SHORT), (3600 * SHORT, SHORT)] {
+        let harness = Harness::new(&[shouting()], |frontend, backend| {
+            frontend.timeouts.client = client;
+            (backend.timeouts.server, backend.timeouts.upgraded) = (server, None);
+        });
+        let mut client = harness.connect();
+        client.write_all(UPGRADE.as_bytes()).unwrap();
+        // The server learns that the client is taken to have ended, and has the last word.
+        let answer = read_all(&mut client);
+        assert!(answer.starts_with(&format!("{SWITCHING}hello")), "{answer}");
+        let line = tail(&harness.logged()[0]);
+        assert!(line.contains(" cD-- ") || line.contains(" sD-- "), "{line}");
+    }
+}
+
+#[test]
+fn a_tunnel_ends_with_its_server_whatever_the_client_does() {
+    let leaves = server(|mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(format!("{SWITCHING}bye").as_bytes());
+        let _ = stream.shutdown(Shutdown::Write);
+        // It does not even close until it has to.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let harness = Harness::new(&[leaves], |_, backend| {
+        backend.servers[0].maxconn = Some(1);
+    });
+    let backend = &harness.shared.topology.backends[0];
+    let mut stays = harness.connect();
+    stays.write_all(UPGRADE.as_bytes()).unwrap();
+    assert_eq!(read_all(&mut stays), format!("{SWITCHING}bye"));
+    wait_until("the slot is free", || backend.servers[0].active() == 0);
+    assert_eq!(
+        tail(&harness.logged()[0]),
+        "101 ---- 1/1/0/0/0 0/0 \"GET /ws HTTP/1.1\""
+    );
+    drop(stays);
+}
+
+#[test]
 fn an_upgrade_that_the_server_declines_is_a_request_like_any_other() {
     let harness = Harness::new(&[answering(OK)], |_, _| ());
     let mut client = harness.connect();
@@ -90,6 +131,41 @@ fn an_upgrade_that_the_server_declines_is_a_request_like_any_other() {
         client.write_all(UPGRADE.as_bytes()).unwrap();
         assert!(read_to(&mut client, "ok").starts_with("HTTP/1.1 200 OK\r\n"));
     }
+}
+
+#[test]
+fn a_client_that_is_to_ask_for_another_protocol_learns_for_which() {
+    let answer = "Upgrade: x/2\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\nok";
+    for (status, told) in [("426 Upgrade Required", true), ("403 Forbidden", false)] {
+        let answer: &'static str = format!("HTTP/1.1 {status}\r\n{answer}").leak();
+        let harness = Harness::new(&[answering(answer)], |_, _| ());
+        let mut client = harness.connect();
+        // The connection goes on.
+        for _ in 0..2 {
+            client.write_all(GET.as_bytes()).unwrap();
+            let answer = read_to(&mut client, "ok");
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+                "{answer}"
+            );
+            for field in ["upgrade: x/2", "connection: Upgrade"] {
+                let line = format!("\r\n{field}\r\n");
+                assert_eq!(answer.contains(&line), told, "{answer}");
+            }
+        }
+        // In 1.0 there is no other protocol.
+        let answer = harness.ask("GET / HTTP/1.0\r\n\r\n");
+        assert!(!answer.contains("upgrade: "), "{answer}");
+    }
+}
+
+#[test]
+fn http_1_0_is_not_told_that_a_connection_goes_on_whose_end_is_that_of_the_answer() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    let harness = Harness::new(&[answering(chunked)], |_, _| ());
+    let answer = harness.ask("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
 }
 
 #[test]

@@ -27,7 +27,11 @@ use super::{
 };
 use crate::{
     observe::log::{Cause, Phase as Stage},
-    proxy::{self, Stream, Worker, worker::destination},
+    proxy::{
+        self, Stream, Worker,
+        sessions::{self, Served},
+        worker::destination,
+    },
 };
 
 /// A request line longer than this is the reason for a head that is too large.
@@ -60,6 +64,7 @@ pub(in crate::proxy) async fn serve(
     accepted: proxy::Client,
 ) -> Option<Box<h2::Arrival>> {
     let mut client = Rc::new(Client::new(worker, &accepted));
+    show(&client);
     // Its places in the counts are held until the end.
     let proxy::Client {
         mut stream,
@@ -92,6 +97,7 @@ pub(in crate::proxy) async fn serve(
             Some(End::Superseded) => {
                 let to = |peer| destination(told, peer, &stream);
                 client = client.renewed(to, stream.tcp(), &mut place);
+                show(&client);
                 continue;
             }
             Some(end) => {
@@ -108,6 +114,7 @@ pub(in crate::proxy) async fn serve(
             Next::Superseded(idle, rest) => {
                 let to = |peer| destination(told, peer, &idle);
                 client = client.renewed(to, idle.tcp(), &mut place);
+                show(&client);
                 (stream, read) = (idle, rest);
                 // At this very moment TLS may hold what its socket will never tell of.
                 parked = read.is_empty() && !stream.is_tls();
@@ -117,6 +124,12 @@ pub(in crate::proxy) async fn serve(
             Next::Ended => return None,
         }
     }
+}
+
+/// Has operators see what is at `client`.
+fn show(client: &Rc<Client>) {
+    let client: Rc<dyn Served> = Rc::clone(client) as _;
+    sessions::show(Rc::downgrade(&client));
 }
 
 /// What becomes of a connection after its requests.

@@ -11,6 +11,7 @@ mod interim;
 mod last_rule;
 mod packets;
 mod queueing;
+mod renamed;
 mod repeated;
 use std::{
     io::{Read, Write},

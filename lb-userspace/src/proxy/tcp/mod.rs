@@ -529,7 +529,7 @@ async fn carry(
         server.counters.denied_responses.inc();
     }
     sessions::note(None);
-    if outcome.termination.cause == Cause::Down && sessions::is_killed() {
+    if outcome.termination.cause == Cause::Down && (sessions::is_killed() || slot.is_killed()) {
         outcome.termination.cause = Cause::Killed;
     } else if outcome.termination.cause == Cause::Down && server.gives_way() {
         outcome.termination.cause = Cause::Up;

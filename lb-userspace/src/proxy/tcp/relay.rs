@@ -49,6 +49,9 @@ pub struct Idle {
     pub server_alone: bool,
     /// Whoever is told the end of either is reset: once one side's time is over there is nothing left to be said.
     pub resets: bool,
+    /// Once the server has ended and the client has got what it had said, all is over: what HTTP has become ends with its
+    /// answer, as in HAProxy.
+    pub ends_with_server: bool,
 }
 
 impl Idle {
@@ -62,6 +65,7 @@ impl Idle {
             client_alone: false,
             server_alone: false,
             resets: false,
+            ends_with_server: false,
         }
     }
 }
@@ -232,6 +236,9 @@ impl<'a> Relay<'a> {
         ) {
             (true, false) => Poll::Ready(Termination::NORMAL),
             (true, true) => Poll::Ready(self.broken(Cause::Server)),
+            (false, _) if self.idle.ends_with_server && self.downward.is_done() => {
+                Poll::Ready(Termination::NORMAL)
+            }
             (false, _) => Poll::Pending,
         }
     }

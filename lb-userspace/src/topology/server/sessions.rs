@@ -59,6 +59,11 @@ impl Server {
         self.live.shutdowns.rise();
     }
 
+    /// Ends its sessions because an operator wants that.
+    pub(in crate::topology) fn kill_sessions(&self) {
+        self.live.shutdowns.order();
+    }
+
     /// Whether sessions of it that were ended had to give way: it has not gone down itself.
     pub fn gives_way(&self) -> bool {
         self.may_give_way && self.is_up()
@@ -104,12 +109,24 @@ impl Connection {
         &self.server
     }
 
+    /// Whether the server's sessions are to end, this one among them. It may be asked at any time, and costs no more than
+    /// looking.
+    pub fn is_over(&self) -> bool {
+        self.server.live.shutdowns.count() > self.shutdowns
+    }
+
+    /// Whether it is an operator who wants that.
+    pub fn is_killed(&self) -> bool {
+        self.server.live.shutdowns.ordered() > self.shutdowns
+    }
+
     /// Resolves once an operator or the server's state ends its sessions, this one among them.
     pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         self.server.live.shutdowns.more_than(self.shutdowns)
     }
 
-    /// Resolves once the server's sessions are to end, this one among them; `None` where that never happens.
+    /// Resolves once the server's sessions are to end, this one among them; `None` where its state never brings that about.
+    /// An operator may, and sees to it that everybody asks [`Connection::is_over`].
     pub fn shut_down(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         if self.server.config.on_marked_down != OnMarkedDown::ShutdownSessions
             && !self.server.may_give_way

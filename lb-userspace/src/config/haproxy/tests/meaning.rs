@@ -437,6 +437,25 @@ backend b
 }
 
 #[test]
+fn tunnels_without_a_time_of_their_own_have_that_of_either_side() {
+    let all = " mode http\n timeout connect 1s\n timeout client 2s\n timeout server 3s\n";
+    let both = |defaults: &str, backend: &str| {
+        let text = format!(
+            "defaults\n{defaults}frontend f\n bind :80\n default_backend b\nbackend b\n{backend} server s 192.0.2.1:80\n"
+        );
+        let timeouts = reread(&text).backends[0].timeouts.clone();
+        (timeouts.tunnel, timeouts.upgraded)
+    };
+    let second = Some(std::time::Duration::from_secs(1));
+    assert_eq!(both(all, ""), (None, None));
+    let common = format!("{all} timeout tunnel 1s\n");
+    assert_eq!(both(&common, ""), (second, second));
+    assert_eq!(both(all, " timeout tunnel 1s\n"), (second, second));
+    let of_tcp = all.replace("http", "tcp");
+    assert_eq!(both(&of_tcp, "").0, None);
+}
+
+#[test]
 fn times_and_numbers_reach_their_places() {
     let text = "\
 defaults

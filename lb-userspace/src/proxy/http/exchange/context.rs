@@ -56,6 +56,8 @@ pub(in super::super) struct Exchange {
     pub(super) unlogged: bool,
     /// A rule has denied it, which is counted by itself.
     pub(super) denied: bool,
+    /// What has come of asking a server, before rules made anything else of it.
+    pub(super) heard: Heard,
     /// Bytes of ours that are not counted as an answer's, as HAProxy has it.
     pub(super) uncounted: bool,
     /// Bytes of an answer that is written once the books are closed.
@@ -71,6 +73,17 @@ pub(in super::super) struct Exchange {
     pub(super) server_tls: Option<Rc<Session>>,
     /// Whether the server was asked by HTTP/2.
     pub(super) is_http2: bool,
+}
+
+/// What has come of asking a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// None has been asked, or none that could be reached.
+    Nothing,
+    /// An answer of this status.
+    Status(u16),
+    /// No answer in time, or none that could be understood.
+    Failure,
 }
 
 /// Whether `one` is this server.
@@ -107,6 +120,7 @@ impl Exchange {
             nobody: ServerField::None,
             unlogged: false,
             denied: false,
+            heard: Heard::Nothing,
             uncounted: false,
             unwritten: 0,
             server_bytes: (0, 0),
@@ -162,7 +176,6 @@ impl Exchange {
             self.server = Some(Arc::clone(server));
         }
         self.server_tls = None;
-        sessions::note(Some(slot.server()));
         self.shut_down = slot.shut_down().map(|end| Box::pin(end) as _);
         self.slot = Some(slot);
     }
@@ -173,9 +186,10 @@ impl Exchange {
             .is_some_and(|termination| termination.cause == Cause::Client)
     }
 
-    /// Whether the server's sessions are to end, this one among them. If not, the task is woken when they are.
+    /// Whether the server's sessions are to end, this one among them, or the connection is. If not, the task is woken when
+    /// they are: where it is for an operator to say so, by [`sessions::Served`].
     pub(in super::super) fn is_shut_down(&mut self, cx: &mut Context<'_>) -> bool {
-        if sessions::is_killed() {
+        if self.slot.as_ref().is_some_and(Connection::is_over) || sessions::is_killed() {
             return true;
         }
         let Some(end) = &mut self.shut_down else {
@@ -188,9 +202,11 @@ impl Exchange {
         ended
     }
 
-    /// What resolves if the server's sessions are to end, for whoever takes the exchange over.
+    /// What resolves if the server's sessions are to end, whoever wants that, for whoever takes the exchange over.
     pub(in super::super) fn take_shut_down(&mut self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
-        self.shut_down.take()
+        let known = self.shut_down.take();
+        // It is not polled for operators, who are heard all the same.
+        known.or_else(|| Some(Box::pin(self.slot.as_ref()?.ended()) as _))
     }
 
     /// Gives the slot back; the server is still the one that the log names.
@@ -248,8 +264,10 @@ impl Exchange {
                 .as_ref()
                 .is_some_and(|server| server.gives_way())
         };
+        let is_killed =
+            || sessions::is_killed() || self.slot.as_ref().is_some_and(Connection::is_killed);
         let cause = match cause {
-            Cause::Down | Cause::Client if sessions::is_killed() => Cause::Killed,
+            Cause::Down | Cause::Client if is_killed() => Cause::Killed,
             Cause::Down if gives_way() => Cause::Up,
             cause => cause,
         };
@@ -264,8 +282,8 @@ impl Exchange {
 
     /// The server's response will not be complete, which is the server's fault unless `cause` says otherwise.
     pub(in super::super) fn broken(&mut self, cause: Cause) {
-        self.release();
         self.terminate(cause, Phase::Data);
+        self.release();
         if matches!(cause, Cause::Down | Cause::Client | Cause::Proxy) {
             return;
         }
@@ -318,9 +336,10 @@ impl Exchange {
         let bytes_out = client.bytes_out() - self.bytes_out + self.unwritten;
         self.count(client, bytes_in, bytes_out, total);
         self.write_line(client, total, (bytes_in, bytes_out));
-        super::tally::count_end(client, self.status, bytes_in, bytes_out);
+        let fault = super::tally::fault(self);
+        super::tally::count_end(client, fault, bytes_in, bytes_out);
         if let Some(remembered) = client.rules.borrow_mut().as_mut() {
-            super::tally::finish(client, remembered, self.status, bytes_in, bytes_out);
+            super::tally::finish(client, remembered, fault, bytes_in, bytes_out);
         }
         self.visit = None;
         self.server = None;

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{Failure, persist, send::Trouble};
+use super::{Failure, context::Heard, persist, send::Trouble};
 use crate::{
     observe::log::{Cause, Phase},
     proxy::{
@@ -133,7 +133,8 @@ pub(super) fn server_failed(client: &Client, cause: Cause) -> Failure {
 }
 
 fn count_response_error(client: &Client, seen: Observation) {
-    let exchange = client.exchange();
+    let mut exchange = client.exchange();
+    exchange.heard = Heard::Failure;
     if let Some(server) = exchange.server() {
         server.counters.response_errors.inc();
         let clock = client.worker.shared.topology.clock;

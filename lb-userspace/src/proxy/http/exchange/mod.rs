@@ -25,7 +25,11 @@ mod waiting;
 use std::{fmt, future::poll_fn, rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, Version, header::EXPECT, request};
+use http::{
+    Method, Response, StatusCode, Version,
+    header::{CONTENT_LENGTH, EXPECT},
+    request,
+};
 use send::Answered;
 
 use super::{
@@ -46,9 +50,6 @@ use crate::{
 
 /// How long a body is held back for the server's `100 Continue`.
 const CONTINUE: Duration = Duration::from_secs(1);
-
-/// How long nothing may move in a tunnel if the file does not say it.
-const TUNNEL: Duration = Duration::from_secs(3600);
 
 /// Why a request has no answer of a server's.
 enum Failure {
@@ -113,8 +114,14 @@ pub(super) async fn serve(
             answered(&client, answer, &asked)
         }
     };
-    if client.closes() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let old = asked.version == Version::HTTP_10;
+    let closes = client.closes() && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    if closes || (old && ends_with_connection(&response, &asked)) {
         forward::say_whether_kept(response.headers_mut(), false);
+        if old {
+            // hyper would say of one of 1.1 that it is kept as well.
+            *response.version_mut() = Version::HTTP_10;
+        }
     }
     let status = meant.unwrap_or_else(|| response.status());
     let mut exchange = client.exchange();
@@ -123,6 +130,16 @@ pub(super) async fn serve(
     drop(exchange);
     client.answering();
     Ok(response)
+}
+
+/// Whether a client that speaks HTTP/1.0 learns only by the end of the connection where the answer ends.
+fn ends_with_connection(response: &Response<ResponseBody>, asked: &Asked) -> bool {
+    use http_body::Body;
+
+    asked.method != Method::HEAD
+        && !forward::is_bodyless(response.status())
+        && !response.headers().contains_key(CONTENT_LENGTH)
+        && response.body().size_hint().exact().is_none()
 }
 
 /// The answer of ours that a request without a server's gets, unless the connection ends instead.
@@ -276,12 +293,15 @@ async fn switch(
             early,
             idle: {
                 let timeouts = &target.backend.config.timeouts;
-                let time = patience::of_rules(client, Awaited::Tunnel).or(timeouts.tunnel);
+                let frontend = &client.frontend().config;
+                let time = patience::of_rules(client, Awaited::Tunnel).or(timeouts.upgraded);
                 Idle {
-                    client_fin: client.frontend().config.timeouts.client_fin,
+                    server: time.unwrap_or_else(|| patience::of_server(client, target)),
+                    client_fin: frontend.timeouts.client_fin,
                     server_fin: timeouts.server_fin,
-                    client_alone: client.frontend().config.habits.independent,
-                    ..Idle::both(time.unwrap_or(TUNNEL))
+                    client_alone: frontend.habits.independent,
+                    ends_with_server: true,
+                    ..Idle::both(time.unwrap_or(frontend.timeouts.client))
                 }
             },
             shut_down,

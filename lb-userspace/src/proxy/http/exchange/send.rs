@@ -10,7 +10,9 @@ use std::{
 
 use http::{HeaderValue, Response, Version};
 
-use super::{Failure, again::Copy, failing, leaving, own, patience, persist, rules};
+use super::{
+    Failure, again::Copy, context::Heard, failing, leaving, own, patience, persist, rules,
+};
 use crate::{
     config::model::{ConnectionMode, Protocol},
     observe::log::{Cause, Phase},
@@ -149,6 +151,7 @@ pub(super) async fn run(
         match sent {
             Sent::Answered(response, fields, lease) => {
                 client.server_active();
+                client.exchange().heard = Heard::Status(response.status().as_u16());
                 let direct = holder.is_some_and(|holder| Arc::ptr_eq(&holder, &server));
                 return Ok(Answered {
                     response,

@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    future::{Future, pending},
+    future::pending,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -19,7 +19,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
     observe::log::{Cause, Phase},
-    proxy::http::{client::Client, tunnel::Rest},
+    proxy::{
+        http::{client::Client, tunnel::Rest},
+        tcp::relay::Idle,
+    },
     rules::random,
 };
 
@@ -116,7 +119,7 @@ impl Switch {
     }
 }
 
-/// Carries bytes between a client and a server until both have ended, one breaks, or nothing has moved for too long.
+/// Carries bytes between a client and a server until the server has ended, one breaks, or nothing has moved for too long.
 ///
 /// `unread` is what the client has sent already, `early` what the server has.
 pub(in super::super) async fn carry(
@@ -134,6 +137,7 @@ pub(in super::super) async fn carry(
     let (mut from_client, mut to_client) = tokio::io::split(near);
     let (mut from_server, mut to_server) = tokio::io::split(far);
     let moved = Cell::new(client.now());
+    let told = Cell::new(false);
     let upward = async {
         let mut data = unread;
         loop {
@@ -157,7 +161,8 @@ pub(in super::super) async fn carry(
         }
         // Only what comes from the server may go on.
         let _ = to_server.shutdown().await;
-        Ok(())
+        told.set(true);
+        pending().await
     };
     let downward = async {
         let mut data = early;
@@ -190,31 +195,34 @@ pub(in super::super) async fn carry(
     };
     let ended = tokio::select! {
         biased;
-        done = both(upward, downward) => done,
+        ended = downward => ended,
+        failed = upward => failed,
         () = shut_down => Err(Cause::Down),
-        () = silence(&moved, idle.client) => Err(Cause::ClientTimeout),
+        cause = silence(&moved, || patience(&idle, told.get())) => Err(cause),
     };
     if let Err(cause) = ended {
         client.exchange().terminate(cause, Phase::Data);
     }
 }
 
-/// Both to their ends, or to the first that fails.
-async fn both(
-    one: impl Future<Output = Result<(), Cause>>,
-    other: impl Future<Output = Result<(), Cause>>,
-) -> Result<(), Cause> {
-    tokio::try_join!(one, other).map(|_| ())
+/// How long nothing may move, and whose fault it is then: the server's alone once it has been `told` that the client says
+/// no more.
+fn patience(idle: &Idle, told: bool) -> (Duration, Cause) {
+    match told || idle.server < idle.client {
+        true => (idle.server, Cause::ServerTimeout),
+        false => (idle.client, Cause::ClientTimeout),
+    }
 }
 
-/// Resolves once nothing has moved for as long as `idle`.
-async fn silence(moved: &Cell<Instant>, idle: Duration) {
-    let mut sleep = pin!(tokio::time::sleep(idle));
+/// Resolves once nothing has moved for as long as `patience` says, which may grow, with what it says of that.
+async fn silence(moved: &Cell<Instant>, patience: impl Fn() -> (Duration, Cause)) -> Cause {
+    let mut sleep = pin!(tokio::time::sleep(patience().0));
     loop {
         sleep.as_mut().await;
-        let due = moved.get() + idle;
+        let (time, cause) = patience();
+        let due = moved.get() + time;
         if Instant::now() >= due {
-            return;
+            return cause;
         }
         sleep.as_mut().reset(due.into());
     }

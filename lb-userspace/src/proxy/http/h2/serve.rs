@@ -6,7 +6,8 @@ use std::{
     net::SocketAddr,
     os::fd::AsRawFd,
     pin::pin,
-    rc::Rc,
+    rc::{Rc, Weak},
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -20,10 +21,14 @@ use super::{
     stream,
     wire::Wire,
 };
-use crate::proxy::{
-    Stream,
-    http::{client::Client, serve::Timer},
-    worker::{self, Place},
+use crate::{
+    proxy::{
+        Stream,
+        http::{client::Client, serve::Timer},
+        sessions::{self, Served},
+        worker::{self, Place},
+    },
+    topology::Server,
 };
 
 /// So many requests may a client take back within [`CANCELLING`]: each may cost a connection to a server.
@@ -42,6 +47,9 @@ pub(in super::super) fn begins(read: &[u8]) -> bool {
 pub(super) struct Connection {
     /// The connection itself: whose it is, and the bytes on its socket. Another one once there is a newer configuration.
     client: RefCell<Rc<Client>>,
+    wire: Rc<Wire>,
+    /// The request that has come last.
+    last: RefCell<Weak<Client>>,
     streams: Cell<usize>,
     /// When the last request ended, or the connection began.
     idle_since: Cell<Instant>,
@@ -62,6 +70,11 @@ impl Connection {
     /// The connection itself under the newest configuration.
     pub(super) fn client(&self) -> Rc<Client> {
         Rc::clone(&self.client.borrow())
+    }
+
+    /// A request has begun.
+    pub(super) fn begun(&self, client: &Rc<Client>) {
+        self.last.replace(Rc::downgrade(client));
     }
 
     /// A request has ended; `cancelled` if the client took it back.
@@ -117,6 +130,21 @@ impl Connection {
     }
 }
 
+impl Served for Connection {
+    fn server(&self) -> Option<Arc<Server>> {
+        self.last.borrow().upgrade()?.server()
+    }
+
+    fn rouse(&self) {
+        let streams = self.wire.state().streams.clone();
+        for stream in streams {
+            let mut inner = stream.inner.borrow_mut();
+            inner.wake_reader();
+            inner.wake_writer();
+        }
+    }
+}
+
 /// A client's connection that speaks HTTP/2.
 pub(in crate::proxy) struct Arrival {
     pub(in super::super) client: Rc<Client>,
@@ -142,8 +170,11 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
     let told = worker::destination(told, client.peer, &stream);
     // Open as long as `io` is there, which has it.
     let socket = stream.tcp().as_raw_fd();
+    let wire = Wire::new();
     let connection = Rc::new(Connection {
         client: RefCell::new(client),
+        wire: Rc::clone(&wire),
+        last: RefCell::default(),
         streams: Cell::new(0),
         idle_since: Cell::new(now),
         unsent: Cell::new((0, now)),
@@ -153,7 +184,10 @@ pub(in crate::proxy) async fn serve(arrival: Box<Arrival>) {
         }),
         place: RefCell::new(place),
     });
-    let mut io = Io::new(stream, read, Wire::new());
+    let served: Rc<dyn Served> = Rc::clone(&connection) as _;
+    sessions::show(Rc::downgrade(&served));
+    drop(served);
+    let mut io = Io::new(stream, read, wire);
     let mut stopping = false;
     loop {
         match drive(&connection, &mut io, &mut stopping).await {

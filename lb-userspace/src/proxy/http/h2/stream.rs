@@ -41,6 +41,7 @@ const END: Duration = Duration::from_secs(1);
 pub(super) fn begin(connection: &Rc<Connection>, request: Request) {
     let connection = Rc::clone(connection);
     let client = Rc::new(connection.client().stream());
+    connection.begun(&client);
     let serving = async move {
         let ending = Ending {
             connection: &connection,
