@@ -6,7 +6,7 @@ use super::{
     cookie,
     decode::Decoder,
     fields,
-    model::{ConnectionMode, Connections, Mode},
+    model::{ConnectionMode, Connections, Mode, Reuse},
     sockets::{self, Source},
     source::Spanned,
     table::Table,
@@ -16,7 +16,7 @@ use super::{
 #[derive(Debug, Default, Clone)]
 pub(super) struct ConnectionsDraft {
     /// Of requests, with its key.
-    never_shared: Option<Spanned<bool>>,
+    reuse: Option<Spanned<Reuse>>,
     persist: Option<Spanned<bool>>,
     rdp_cookie: Option<Spanned<String>>,
     all_backups: Option<bool>,
@@ -42,10 +42,14 @@ pub(super) fn mode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned
 /// Keys of backends and `defaults`.
 pub(super) fn decode(d: &mut Decoder<'_>, table: &mut Table<'_>) -> ConnectionsDraft {
     ConnectionsDraft {
-        never_shared: table.take("http_reuse").and_then(|e| {
-            let choices = [("never", true), ("always", false)];
-            let never = d.choice(&e.value, "`http_reuse`", &choices, &[])?;
-            Some(Spanned::new(never, e.key_span))
+        reuse: table.take("http_reuse").and_then(|e| {
+            let choices = [
+                ("never", Reuse::Never),
+                ("safe", Reuse::Safe),
+                ("always", Reuse::Always),
+            ];
+            let reuse = d.choice(&e.value, "`http_reuse`", &choices, &[])?;
+            Some(Spanned::new(reuse, e.key_span))
         }),
         persist: table.take("persist").and_then(|e| {
             let on = d.boolean(&e.value, "`persist`")?;
@@ -92,13 +96,13 @@ impl ConnectionsDraft {
 
     /// Where keys stand that are about requests.
     pub(super) fn of_requests(&self) -> impl Iterator<Item = (super::source::Span, &'static str)> {
-        let never = self.never_shared.map(|key| (key.span, "http_reuse"));
+        let reuse = self.reuse.map(|key| (key.span, "http_reuse"));
         let persist = self.persist.map(|key| (key.span, "persist"));
         let name = self.name_header.as_ref();
         let name = name.map(|key| (key.span, "send_name_header"));
         let leave = self.abort_on_close.map(|key| (key.span, "abort_on_close"));
         let last = self.prefer_last.map(|key| (key.span, "prefer_last_server"));
-        let all = never.into_iter().chain(persist).chain(name);
+        let all = reuse.into_iter().chain(persist).chain(name);
         all.chain(leave).chain(last)
     }
 
@@ -120,7 +124,9 @@ impl ConnectionsDraft {
         };
         Connections {
             mode: of_requests.filter(|_| http).unwrap_or_default(),
-            never_shared: value(self.never_shared, defaults.never_shared),
+            reuse: (self.reuse.or(defaults.reuse))
+                .filter(|_| http)
+                .map_or(Reuse::default(), |reuse| reuse.value),
             persist: value(self.persist, defaults.persist),
             rdp_cookie: (self.rdp_cookie.clone())
                 .or_else(|| defaults.rdp_cookie.clone())

@@ -43,7 +43,7 @@ pub use check::{
     Observe, OnError, Parts, Pattern, Step,
 };
 pub use check_text::{CheckText, Setting, Terms};
-pub use connections::{ConnectionMode, Connections};
+pub use connections::{ConnectionMode, Connections, Reuse};
 pub use cookie::{Cookie, CookieMode, SameSite};
 pub use forwarding::{Forwarded, ForwardedFor, Forwarding, Trust, is_among};
 pub use http_options::{HeaderNames, HttpOptions};

@@ -234,10 +234,19 @@ impl Proxy {
             "errorloc" | "errorloc302" | "errorloc303" => self.errorloc(line, says),
             "monitor-uri" | "monitor" if self.fits(line, true, says) => self.monitor(line, says),
             "http-reuse" if self.fits(line, false, says) => match line.text(1) {
-                "never" => self
+                how @ ("never" | "safe") => self
                     .back
-                    .set("http_reuse", Value::plain("never", line.span_of(1))),
-                "safe" | "aggressive" | "always" => {
+                    .set("http_reuse", Value::plain(how, line.span_of(1))),
+                "aggressive" => {
+                    let span = line.span_of(1);
+                    self.back.set("http_reuse", Value::plain("safe", span));
+                    says.warn(
+                        span,
+                        "`aggressive` is `safe` in lb: also a connection that has been used twice is not for a client's first \
+                         request if that could not be sent once more",
+                    );
+                }
+                "always" => {
                     if self.back.get("http_reuse").is_some() {
                         self.back
                             .set("http_reuse", Value::plain("always", line.span_of(1)));

@@ -14,13 +14,26 @@ pub enum ConnectionMode {
     Close,
 }
 
+/// `http_reuse`: whether a connection serves one client after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reuse {
+    /// It does.
+    #[default]
+    Always,
+    /// It does, but a client's first request goes by a new one unless it could be sent once more: who has had no answer yet does
+    /// not ask again by itself.
+    Safe,
+    /// Each serves one client alone.
+    Never,
+}
+
 /// What a backend says of its servers' connections, and of who may come to them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Connections {
     /// Whether they outlive a request.
     pub mode: ConnectionMode,
-    /// Each serves one client alone.
-    pub never_shared: bool,
+    /// Which of them serve several clients.
+    pub reuse: Reuse,
     /// A cookie's server is asked even where it is down.
     pub persist: bool,
     /// The cookie by which an RDP client names its server.

@@ -63,6 +63,8 @@ pub(super) struct Client {
     renamed: Cell<bool>,
     /// The connection is to end without the other end's knowledge.
     vanishes: Cell<bool>,
+    /// The present request is the connection's first, whatever stream it comes by.
+    first: Cell<bool>,
     /// Requests begun.
     requests: Cell<u64>,
     wait: Cell<Wait>,
@@ -123,6 +125,8 @@ pub(super) struct Whose {
     idle_from: Cell<Instant>,
     /// Its number, if somebody has asked for it; who holds on to it weakly knows whether the connection is there.
     identity: OnceCell<Rc<u64>>,
+    /// It has asked for something.
+    asked: Cell<bool>,
     /// It authenticates its connections to some servers, so that they are for nobody else.
     pub(super) authenticates: Cell<bool>,
     /// What rules remember of the connection.
@@ -170,6 +174,7 @@ impl Client {
             socket: socket.map(Rc::new),
             tls: accepted.tls.clone(),
             identity: OnceCell::new(),
+            asked: Cell::new(false),
             authenticates: Cell::new(false),
             forwarded_for: OnceCell::new(),
             handshake: Cell::new(began.saturating_duration_since(accepted.accepted)),
@@ -194,6 +199,7 @@ impl Client {
             source: Cell::new(None),
             renamed: Cell::new(false),
             vanishes: Cell::new(false),
+            first: Cell::new(false),
             requests: Cell::new(0),
             wait: Cell::new(Wait::Nothing),
             upload: Cell::new(Upload::Done),
@@ -324,6 +330,11 @@ impl Client {
         self.requests.set(self.requests.get() + 1);
     }
 
+    /// Whether the present request is the first that the client has sent by its connection.
+    pub(super) fn is_first(&self) -> bool {
+        self.first.get()
+    }
+
     /// Requests begun.
     pub(super) fn requests(&self) -> u64 {
         self.requests.get()
@@ -408,6 +419,7 @@ impl Client {
             self.started.set(self.now());
         }
         self.requests.set(self.requests.get() + 1);
+        self.first.set(!self.whose.asked.replace(true));
         self.source.set(None);
         self.renamed.set(false);
         self.redirected.set(None);

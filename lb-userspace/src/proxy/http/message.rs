@@ -1,6 +1,7 @@
 //! A request on its way to a server.
 
 use http::{HeaderMap, Method, Uri, Version, request};
+use http_body::Body as _;
 
 use super::body::RequestBody;
 
@@ -30,6 +31,11 @@ impl Message {
 
     pub(super) fn head(&self) -> &request::Parts {
         &self.head
+    }
+
+    /// Whether it may be sent once more though a server may have read it.
+    pub(super) fn may_be_repeated(&self) -> bool {
+        self.method().is_idempotent() && self.body.is_end_stream()
     }
 
     pub(super) fn method(&self) -> &Method {

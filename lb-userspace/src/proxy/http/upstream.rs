@@ -13,7 +13,6 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header::CONNECTION};
-use http_body::Body;
 use tokio::time;
 
 use super::{
@@ -111,10 +110,7 @@ impl Upstream {
     /// word and it may be sent once more though it has been `read`.
     pub(super) fn send(&mut self, request: Message, read: bool) {
         // Only an idle connection can have been closed before the server saw the request.
-        let repeatable = read
-            && self.idle_since.is_some()
-            && request.method().is_idempotent()
-            && request.body().is_end_stream();
+        let repeatable = read && self.idle_since.is_some() && request.may_be_repeated();
         self.connection.send(request, repeatable);
     }
 

@@ -541,3 +541,24 @@ fn a_comment_may_ask_for_the_kernel_path() {
     let (yaml, _) = imported(text);
     assert!(yaml.contains("fast_path: { attach: auto }"), "{yaml}");
 }
+
+#[test]
+fn a_way_of_reuse_is_what_it_is_called_or_that_is_said() {
+    use crate::config::model::Reuse;
+    for (lines, reuse, warns) in [
+        ("", Reuse::Always, false),
+        ("http-reuse always", Reuse::Always, false),
+        ("http-reuse safe", Reuse::Safe, false),
+        ("http-reuse safe\n http-reuse always", Reuse::Always, false),
+        ("http-reuse aggressive", Reuse::Safe, true),
+        ("http-reuse never", Reuse::Never, false),
+    ] {
+        let text = format!(
+            "defaults\n mode http\nfrontend f\n bind :80\n default_backend b\nbackend b\n {lines}\n server s 127.0.0.1:80\n"
+        );
+        let config = reread(&text);
+        assert_eq!(config.backends[0].connections.reuse, reuse, "{lines}");
+        let warned = said(&text).iter().any(|line| line.contains("aggressive"));
+        assert_eq!(warned, warns, "{lines}");
+    }
+}

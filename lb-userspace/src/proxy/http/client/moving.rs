@@ -110,6 +110,7 @@ impl Client {
             },
             tls: self.tls.clone(),
             identity,
+            asked: Cell::new(self.asked.get()),
             authenticates: Cell::new(self.authenticates.get()),
             forwarded_for: OnceCell::new(),
             handshake: Cell::new(self.handshake.get()),

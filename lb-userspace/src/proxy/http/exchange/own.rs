@@ -9,6 +9,7 @@ use http::{
 
 use super::{Client, Message, Target, naming};
 use crate::{
+    config::model::Reuse,
     proxy::{
         connect::Own,
         http::upstream::{Lease, Place},
@@ -30,7 +31,7 @@ pub(super) fn of(
     request: &Message,
 ) -> Option<Box<Own>> {
     let pool = &client.worker.http.pool;
-    let alone = target.backend.config.connections.never_shared
+    let alone = target.backend.config.connections.reuse == Reuse::Never
         || place.is_some_and(|place| pool.is_authenticating(&client.worker, place, client));
     let alone = alone.then(|| client.identity());
     let tell = |options| {
@@ -81,7 +82,10 @@ pub(super) fn answered<B>(
     let mut challenges =
         (lines.iter()).flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     if challenges.any(is_of_connections) {
-        lease.belongs_to(client, target.backend.config.connections.never_shared);
+        lease.belongs_to(
+            client,
+            target.backend.config.connections.reuse == Reuse::Never,
+        );
     }
 }
 
@@ -99,7 +103,7 @@ fn is_of_connections(challenge: &[u8]) -> bool {
 /// as it is where it authenticates its connections, but never to what a hash says.
 pub(super) fn last(client: &Client, target: &Target) -> Option<Arc<Server>> {
     let connections = &target.backend.config.connections;
-    let prefers = connections.prefer_last && connections.never_shared;
+    let prefers = connections.prefer_last && connections.reuse == Reuse::Never;
     if !(prefers || client.authenticates.get()) || target.backend.config.balance.is_hash() {
         return None;
     }

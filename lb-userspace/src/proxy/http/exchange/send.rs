@@ -14,7 +14,7 @@ use super::{
     Failure, again::Copy, context::Heard, failing, leaving, own, patience, persist, rules,
 };
 use crate::{
-    config::model::{ConnectionMode, Protocol},
+    config::model::{ConnectionMode, Protocol, Reuse},
     observe::log::{Cause, Phase},
     proxy::{
         connect::{Own, Way},
@@ -70,6 +70,16 @@ pub(super) async fn run(
     let retry_on = &target.backend.config.retry_on;
     let keeps = retry_on.keeps_requests() && !is_sent_once(client);
     let copy = Copy::of(&mut request, keeps);
+    // What the server has not looked at, or may do twice, is sent once more where the file lets anything be tried again.
+    let tries_again = |trace: &Trace| {
+        let again = retry_on.connection && trace.retries < target.backend.config.retries;
+        again && !is_sent_once(client)
+    };
+    // What `retry_on` tries again is not tried again beside it.
+    let covered = copy.is_some() && retry_on.empty;
+    let mut anew = target.backend.config.connections.reuse == Reuse::Safe
+        && client.is_first()
+        && !(covered || request.may_be_repeated() && tries_again(&trace));
     let mut repeated = false;
     loop {
         client.exchange().stage = Phase::Connect;
@@ -80,7 +90,7 @@ pub(super) async fn run(
             asking,
             preferred: preferred.as_ref(),
             request: &request,
-            anew: repeated,
+            anew,
         };
         let reached = match wanted.at_once(&mut trace) {
             Ok(reached) => Some(Ok(reached)),
@@ -118,14 +128,10 @@ pub(super) async fn run(
         client.exchange().assign(slot);
         client.exchange().goes_by(lease.meter());
         let fresh = lease.is_fresh();
-        // What the server has not looked at, or may do twice, is sent once more where the file lets anything be tried again.
-        let unread = retry_on.connection
-            && trace.retries < target.backend.config.retries
-            && !is_sent_once(client);
+        let unread = tries_again(&trace);
         let repeatable = Repeatable {
             unread,
-            // What `retry_on` tries again is not tried again beside it.
-            read: unread && !(copy.is_some() && retry_on.empty),
+            read: unread && !covered,
         };
         let sent = send(client, target, lease, request, repeatable).await;
         let again = copy
@@ -167,7 +173,7 @@ pub(super) async fn run(
             // The server had just closed an idle connection, or takes no more on one that is shared. Once, on a new
             // connection: what it does not take there it will not take elsewhere.
             Sent::Not(unsent) => {
-                repeated = true;
+                (repeated, anew) = (true, true);
                 trace.retries += 1;
                 let holds = |holder: &Arc<Server>| Arc::ptr_eq(holder, &server);
                 trace.balanced = !holder.as_ref().is_some_and(holds);

@@ -8,7 +8,7 @@ use http::{Request, Response};
 
 use super::{rules::Rules, *};
 use crate::{
-    config::model::{Protocol, RetryOn},
+    config::model::{Protocol, RetryOn, Reuse},
     proxy::http::h2_tests::h2_server,
 };
 
@@ -144,5 +144,32 @@ fn a_small_body_is_sent_once_more_to_a_server_that_has_not_looked_at_it() {
         client.write_all(method.as_bytes()).unwrap();
         assert_eq!(&read_all(&mut client)[9..12], status);
         assert_eq!(*SEEN.lock().unwrap(), seen, "{retries}");
+    }
+}
+
+#[test]
+fn a_first_request_that_could_not_be_repeated_has_a_connection_of_its_own_if_that_is_to_be_safe() {
+    for (reuse, request, retries, made) in [
+        (Reuse::Always, "POST / HTTP/1.1", 3, 1),
+        (Reuse::Safe, "POST / HTTP/1.1", 3, 3),
+        (Reuse::Safe, "GET / HTTP/1.1", 3, 1),
+        // Nothing is tried again.
+        (Reuse::Safe, "GET / HTTP/1.1", 0, 3),
+    ] {
+        let harness = Harness::new(&[answering(OK)], |_, backend| {
+            backend.connections.reuse = reuse;
+            backend.retries = retries;
+        });
+        let request = format!("{request}\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        for _ in 0..3 {
+            let mut client = harness.connect();
+            for _ in 0..2 {
+                client.write_all(request.as_bytes()).unwrap();
+                read_to(&mut client, "ok");
+            }
+        }
+        let server = &harness.shared.topology.backends[0].servers[0];
+        let connects = server.counters.connects.value();
+        assert_eq!(connects, made, "{reuse:?}, {retries}: {request}");
     }
 }
