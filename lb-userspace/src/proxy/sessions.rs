@@ -262,6 +262,14 @@ pub(super) fn present() -> Option<Rc<Entry>> {
     PRESENT.try_with(Rc::clone).ok()
 }
 
+/// Resolves once an operator ends the connection that is served here, or the process does.
+pub(super) async fn killed() {
+    match present() {
+        Some(present) => present.killed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Whether an operator has ended the connection that is served here.
 pub(super) fn is_killed() -> bool {
     PRESENT.try_with(|entry| entry.is_killed()).unwrap_or(false)

@@ -12,6 +12,7 @@ use crate::{
     proxy::{
         Stream,
         session::Outcome,
+        sessions,
         tcp::relay::{Before, Idle, relay},
     },
 };
@@ -86,6 +87,18 @@ async fn sockets(
         Ok::<_, std::io::Error>(())
     })
     .await;
+    let ended = async {
+        let shut_down = async {
+            match rest.shut_down {
+                Some(shut_down) => shut_down.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shut_down => {}
+            () = sessions::killed() => {}
+        }
+    };
     let outcome = match begun {
         Ok(Ok(())) => {
             relay(
@@ -94,7 +107,7 @@ async fn sockets(
                 &mut server,
                 rest.idle,
                 Before::default(),
-                rest.shut_down,
+                Some(ended),
                 |bytes_in, bytes_out| {
                     client.tunnelled(bytes_in, bytes_out);
                     bytes.0 += bytes_in;

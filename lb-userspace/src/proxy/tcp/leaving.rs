@@ -27,21 +27,13 @@ pub(super) async fn reset(stream: &Socket) {
     }
 }
 
-/// Resolves once an operator ends the session, or the process does.
-pub(super) async fn killed() {
-    match sessions::present() {
-        Some(present) => present.killed().await,
-        None => std::future::pending().await,
-    }
-}
-
 /// What comes of looking at what the client says first, unless the session is ended before.
 pub(super) async fn unless_killed(
     looking: impl Future<Output = Result<(), Ended>>,
 ) -> Result<(), Ended> {
     tokio::select! {
         biased;
-        () = killed() => Err(Ended::Gone(Termination::new(Cause::Killed, Phase::Request))),
+        () = sessions::killed() => Err(Ended::Gone(Termination::new(Cause::Killed, Phase::Request))),
         looked = looking => looked,
     }
 }

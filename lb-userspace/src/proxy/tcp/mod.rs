@@ -38,7 +38,7 @@ mod route;
 
 pub(in crate::proxy) use around::Around;
 use inspect::{Early, Ended, Gate};
-use leaving::{has_unread, killed, reset, unless_killed};
+use leaving::{has_unread, reset, unless_killed};
 pub(crate) use pipe::MAX_PIPES;
 use relay::{Before, Idle, relay};
 pub use route::Plan;
@@ -328,7 +328,7 @@ async fn reach(
         tokio::select! {
             biased;
             // Before it is given a place that others have just had to leave.
-            () = killed() => {
+            () = sessions::killed() => {
                 cause = Cause::Killed;
                 None
             }

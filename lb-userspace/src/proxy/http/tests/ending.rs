@@ -113,6 +113,38 @@ fn an_immediate_stop_says_what_became_of_each_request() {
 }
 
 #[test]
+fn what_a_tunnel_has_carried_counts_when_it_is_cut() {
+    let address = server(|mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        );
+        let mut said = [0; 4];
+        while stream.read_exact(&mut said).is_ok() {
+            let _ = stream.write_all(&said);
+        }
+    });
+    let harness = Harness::new(&[address], |_, _| ());
+    let mut client = harness.connect();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+        .unwrap();
+    read_to(&mut client, "\r\n\r\n");
+    let counters = &harness.shared.topology.backends[0].servers[0].counters;
+    client.write_all(b"ping").unwrap();
+    read_to(&mut client, "ping");
+    harness.proxy.as_ref().unwrap().stop(Stop::Now);
+    wait_until("it has ended", || harness.frontend().current() == 0);
+    let heads = (
+        "GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n".len(),
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n".len(),
+    );
+    let counted = (counters.bytes_in.value(), counters.bytes_out.value());
+    assert_eq!(counted, (heads.0 as u64 + 4, heads.1 as u64 + 4));
+    assert!(harness.logged()[0].contains("101 "));
+}
+
+#[test]
 fn a_stream_is_counted_where_its_connection_was_until_it_has_ended() {
     let (tell, told) = std::sync::mpsc::channel::<()>();
     let told = std::sync::Mutex::new(told);
