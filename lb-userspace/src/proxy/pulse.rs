@@ -8,6 +8,7 @@ use std::sync::{
 use tokio::sync::{Notify, watch};
 
 use super::Stop;
+use crate::observe::log::held;
 
 /// One worker's. It is asked, and answers once its runtime comes to it: a task that never yields keeps it from that.
 #[derive(Debug)]
@@ -76,6 +77,8 @@ impl Beat {
         async move {
             loop {
                 pulse.asked.notified().await;
+                // One that is never idle never waits for anything.
+                held::deliver();
                 pulse.answered.store(true, Ordering::Relaxed);
             }
         }

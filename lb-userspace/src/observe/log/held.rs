@@ -1,12 +1,13 @@
 //! Lines that a worker keeps back until it has nothing else to do at the moment: a queue that other threads use costs four
 //! locks of the bus each time, and a worker that is busy ends several requests in a row.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 use super::sink::{Line, Sink};
 
-/// No more lines are kept back.
+/// No more lines are kept back, and none longer than until one that ends so much later.
 const MOST: usize = 32;
+const LONGEST: Duration = Duration::from_millis(50);
 
 thread_local! {
     static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
@@ -18,6 +19,14 @@ struct Held {
 }
 
 impl Held {
+    fn is_late(&self) -> bool {
+        let ends = self.lines.first().zip(self.lines.last());
+        ends.is_some_and(|(first, last)| {
+            let between = last.at.duration_since(first.at);
+            between.is_ok_and(|between| between > LONGEST)
+        })
+    }
+
     fn deliver(&mut self) {
         if !self.lines.is_empty() {
             self.sink.send_many(std::mem::take(&mut self.lines));
@@ -53,7 +62,7 @@ pub(super) fn hold(sink: &Sink, line: Line) -> Option<Line> {
     with(|held| {
         if held.sink.is(sink) {
             held.lines.extend(line.take());
-            if held.lines.len() >= MOST {
+            if held.lines.len() >= MOST || held.is_late() {
                 held.deliver();
             }
         }

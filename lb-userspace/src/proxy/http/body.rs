@@ -300,17 +300,20 @@ impl Body for ResponseBody {
             } => (incoming, lease, ending),
         };
         let Ending::Broken(broken) = *ending else {
+            // A server that is fast always has more, and sessions that are to end are not to wait for it.
+            let is_over = client.exchange().is_over();
             let why = match poll_incoming(incoming, lease, cx) {
+                Poll::Ready(None) => {
+                    complete(lease.take(), client);
+                    return Poll::Ready(None);
+                }
+                _ if is_over => Broken::ShutDown,
                 Poll::Ready(Some(Ok(frame))) => {
                     client.server_active();
                     if incoming.is_end_stream() {
                         complete(lease.take(), client);
                     }
                     return Poll::Ready(Some(Ok(frame)));
-                }
-                Poll::Ready(None) => {
-                    complete(lease.take(), client);
-                    return Poll::Ready(None);
                 }
                 Poll::Ready(Some(Err(fault))) => {
                     fault.reset().map_or(Broken::Server, Broken::Reset)

@@ -97,6 +97,10 @@ impl ClientIo {
         match &result {
             Poll::Ready(Ok(n)) => self.client.sent(*n),
             Poll::Ready(Err(_)) => {}
+            // hyper asks for no more of the body before the client takes what there is, which it need not do.
+            Poll::Pending if self.client.exchange().is_over() => {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
             Poll::Pending => self.client.write_blocked(),
         }
         result

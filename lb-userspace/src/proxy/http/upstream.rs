@@ -164,7 +164,7 @@ pub(in crate::proxy) struct Place {
 /// A connection in use.
 pub(super) struct Lease {
     wire: Wire,
-    /// Where it is put by; `None` if it is not, since it ends with its request or others share it.
+    /// Where it is kept; `None` if it is not, since it ends with its request.
     place: Option<Place>,
 }
 
@@ -184,10 +184,10 @@ impl Lease {
         }
     }
 
-    pub(super) fn shared(lease: h2::Lease) -> Self {
+    pub(super) fn shared(lease: h2::Lease, place: Option<Place>) -> Self {
         Self {
             wire: Wire::Http2(lease),
-            place: None,
+            place,
         }
     }
 

@@ -40,7 +40,9 @@ impl Table {
         let (key, length, size) = (layout.key, layout.key_length, layout.size);
         let stored = layout.store.iter().map(|(data, period)| {
             let index = data.index().map_or_else(String::new, |i| i.to_string());
-            format!("{}{index}/{period}", data.name())
+            // What is counted by a period says when that began. There were versions that carried its number.
+            let since = if *period > 0 { " since" } else { "" };
+            format!("{}{index}/{period}{since}", data.name())
         });
         let stored: Vec<String> = stored.collect();
         format!("{key:?} {length} {size} {}", stored.join(","))

@@ -6,6 +6,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
+    time::Instant,
 };
 
 use super::{Entry, Place, Store, Table};
@@ -79,7 +80,7 @@ impl Sweep {
     }
 
     fn run(self) {
-        let (expire_ms, now) = (self.expire_ms, self.now);
+        let (expire_ms, now, began) = (self.expire_ms, self.now, Instant::now());
         let mut next = now + expire_ms;
         for place in &self.store.places {
             let entry = place.load();
@@ -93,7 +94,9 @@ impl Sweep {
                 next = next.min(entry.used.load(Relaxed) + expire_ms);
             }
         }
-        let pause = (expire_ms / 64).clamp(1, LATEST);
+        // It rests at least as long as it has worked.
+        let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(LATEST);
+        let pause = took + (expire_ms / 64).clamp(1, LATEST).max(took);
         self.next.store(next.max(now + pause), Relaxed);
     }
 }

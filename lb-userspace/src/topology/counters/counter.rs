@@ -98,7 +98,7 @@ impl Counter {
         let cells = own[chunk].get_or_init(|| Box::new([const { AtomicU64::new(0) }; CHUNK]));
         // Nobody else writes it, which spares the bus lock.
         let sum = cells[at].load(Relaxed).wrapping_add(n);
-        cells[at].store(sum, Relaxed);
+        cells[at].store(sum, Release);
     }
 
     fn add_shared(&self, n: u64) {
@@ -128,18 +128,19 @@ impl Counter {
     fn counted(&self) -> u64 {
         match self.place.load(Acquire) {
             0 => 0,
-            place => cells(place).fold(0, |sum, cell| sum.wrapping_add(cell.load(Relaxed))),
+            place => cells(place).fold(0, |sum, cell| sum.wrapping_add(cell.load(Acquire))),
         }
     }
 
     /// The present value.
     pub fn value(&self) -> u64 {
-        self.rest.load(Relaxed).wrapping_add(self.counted())
+        // What was set was set with what the cells had then.
+        self.rest.load(Acquire).wrapping_add(self.counted())
     }
 
     /// Sets it, for values that are read elsewhere and for `clear counters`.
     pub fn set(&self, n: u64) {
-        self.rest.store(n.wrapping_sub(self.counted()), Relaxed);
+        self.rest.store(n.wrapping_sub(self.counted()), Release);
     }
 
     /// Raises it to `n` if it was below. Nothing is ever added to such a one.

@@ -186,10 +186,15 @@ impl Exchange {
             .is_some_and(|termination| termination.cause == Cause::Client)
     }
 
+    /// Whether the server's sessions are to end, this one among them, as far as can be seen without waiting for it.
+    pub(in super::super) fn is_over(&self) -> bool {
+        self.slot.as_ref().is_some_and(Connection::is_over)
+    }
+
     /// Whether the server's sessions are to end, this one among them, or the connection is. If not, the task is woken when
     /// they are: where it is for an operator to say so, by [`sessions::Served`].
     pub(in super::super) fn is_shut_down(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.slot.as_ref().is_some_and(Connection::is_over) || sessions::is_killed() {
+        if self.is_over() || sessions::is_killed() {
             return true;
         }
         let Some(end) = &mut self.shut_down else {

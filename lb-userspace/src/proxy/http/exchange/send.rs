@@ -287,7 +287,7 @@ impl Wanted<'_> {
                 // Before it is waited for: whoever waits may leave.
                 pool.keep_tidy(&client.worker);
                 let lease = shared.lease(at, way(own), anew).await?;
-                return Ok(Lease::shared(lease));
+                return Ok(Lease::shared(lease, place));
             }
             // As HAProxy has it: a server that may choose gets HTTP/1 where that is how the protocol is changed.
             if protocol == Protocol::Auto
@@ -295,7 +295,7 @@ impl Wanted<'_> {
                 && !upgrade
                 && let Some(lease) = shared.find(at, own.as_deref(), timeout).await
             {
-                return Ok(Lease::shared(lease));
+                return Ok(Lease::shared(lease, place));
             }
             let idle = match anew {
                 true => None,
@@ -314,7 +314,7 @@ impl Wanted<'_> {
                         pool.keep_tidy(&client.worker);
                         match Box::pin(shared.choose(at, way.clone())).await? {
                             Chosen::Http1(stream) => stream,
-                            Chosen::Http2(lease) => return Ok(Lease::shared(lease)),
+                            Chosen::Http2(lease) => return Ok(Lease::shared(lease, place)),
                         }
                     };
                     Upstream::over(stream, way, coming)

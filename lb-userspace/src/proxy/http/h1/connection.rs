@@ -175,7 +175,14 @@ impl Connection {
                 Some(_) => self.used && !self.io.is_silent(),
                 None => !self.io.is_quiet(cx),
             };
-            let gone = gone && self.poll_fill(cx).is_ready();
+            let gone = gone
+                && match self.poll_fill(cx) {
+                    Poll::Ready(_) => true,
+                    // A task that has had its share of looks is told nothing of what is there.
+                    Poll::Pending => {
+                        self.next.is_some() && !tokio::task::coop::has_budget_remaining()
+                    }
+                };
             match self.next.take() {
                 Some(request) if gone => return Err(Failed::Unsent(request)),
                 Some(request) => self.begin(request),

@@ -53,6 +53,8 @@ impl<'a> Responding<'a> {
                 self.client.sent(moved);
             }
             match room {
+                // The body says what becomes of it.
+                Poll::Pending if self.client.exchange().is_over() => {}
                 Poll::Pending => {
                     self.client.write_blocked();
                     return Poll::Pending;
