@@ -1,6 +1,7 @@
 //! Clients that authenticate connections to servers, by schemes that servers apply to all that comes by them.
 
 use super::*;
+use crate::config::model::Protocol;
 
 /// A server that is `name`: by each connection, whoever has said `NAME` by `scheme` is who the rest comes from.
 fn guarded(name: &'static str, status: &'static str, challenge: &'static str) -> SocketAddr {
@@ -124,4 +125,71 @@ fn a_connection_of_a_clients_own_lasts_as_long_as_the_client() {
     drop(client);
     let known = ends.recv_timeout(Duration::from_secs(30));
     assert_eq!(known, Ok(true), "it ends with the client");
+}
+
+/// A server of HTTP/2 by each of whose connections whoever has said `NAME` is who the rest comes from.
+fn guarded_http_2() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::task::spawn_local(async move {
+                    let Ok(mut connection) = h2::server::handshake(stream).await else {
+                        return;
+                    };
+                    let mut user = None;
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        let said = request.headers().get("authorization");
+                        let said = said.and_then(|said| said.to_str().ok()?.split(' ').nth(1));
+                        user = said.map(ToOwned::to_owned).or(user);
+                        let answer = http::Response::builder();
+                        let (answer, body) = match &user {
+                            Some(user) => (answer, format!("{user}\n")),
+                            None => (
+                                answer.status(401).header("www-authenticate", "Negotiate"),
+                                "?\n".to_owned(),
+                            ),
+                        };
+                        let answer = answer.header("content-length", body.len());
+                        if let Ok(mut stream) =
+                            respond.send_response(answer.body(()).unwrap(), false)
+                        {
+                            let _ = stream.send_data(body.into(), true);
+                        }
+                    }
+                });
+            }
+        });
+    });
+    address
+}
+
+#[test]
+fn nor_does_one_of_http_2() {
+    let harness = Harness::new(&[guarded_http_2()], |_, backend| {
+        backend.servers[0].protocol = Protocol::H2;
+    });
+    let mut others = [harness.connect(), harness.connect()];
+    let mut client = harness.connect();
+    for other in &mut others {
+        assert_eq!(ask(other, ""), UNKNOWN);
+    }
+    assert_eq!(ask(&mut client, ""), UNKNOWN);
+    assert_eq!(
+        ask(&mut client, "Authorization: Negotiate alice\r\n"),
+        "alice"
+    );
+    for _ in 0..3 {
+        for other in others.iter_mut().chain([&mut harness.connect()]) {
+            assert_eq!(ask(other, ""), UNKNOWN);
+        }
+        assert_eq!(ask(&mut client, ""), "alice");
+    }
 }
