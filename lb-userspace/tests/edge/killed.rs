@@ -194,3 +194,67 @@ backends:
         daemon.logged_with(&texts);
     }
 }
+
+#[test]
+fn what_is_sent_ends_however_its_client_reads() {
+    let (listener, at) = (TcpListener::bind("127.0.0.1:0").unwrap(), free());
+    let address = listener.local_addr().unwrap();
+    let (sent, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counts = (Arc::clone(&sent), Arc::clone(&ended));
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (sent, ended) = (Arc::clone(&counts.0), Arc::clone(&counts.1));
+            thread::spawn(move || {
+                read_to(&mut stream, "\r\n\r\n");
+                let _ =
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n");
+                while let Ok(n @ 1..) = stream.write(&[b'x'; 1 << 14]) {
+                    sent.fetch_add(n, SeqCst);
+                }
+                ended.fetch_add(1, SeqCst);
+            });
+        }
+    });
+    let daemon = Daemon::start(
+        Daemon::folder(),
+        &format!(
+            "frontends: {{ f: {{ bind: '{at}', default_backend: b }} }}
+backends: {{ b: {{ servers: [{{ name: s, address: '{address}' }}] }} }}
+"
+        ),
+        at,
+    );
+    // Two that do not read, by HTTP/1 and by HTTP/2, and one that reads all there is.
+    let _stuck = ask(at, "/stuck");
+    let mut streams = TcpStream::connect(at).unwrap();
+    let hello = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(4, 0, 0, &[]),
+        &asks(1, "/stuck"),
+    ];
+    streams.write_all(&hello.concat()).unwrap();
+    let mut before = 0;
+    until("nobody takes more", || {
+        thread::sleep(Duration::from_millis(100));
+        let now = sent.load(SeqCst);
+        now > 0 && std::mem::replace(&mut before, now) == now
+    });
+    let mut reads = ask(at, "/reads");
+    let reading = thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(1..) = reads.read(&mut buffer) {}
+    });
+    until("the third is served", || {
+        sent.load(SeqCst) > before + (1 << 20)
+    });
+    assert_eq!(daemon.ask("shutdown sessions server b/s\n"), "\n");
+    until("none is served any more", || ended.load(SeqCst) == 3);
+    reading.join().unwrap();
+    for path in [
+        "GET /stuck HTTP/1.1",
+        "GET /reads HTTP/1.1",
+        "GET http://a/stuck HTTP/2.0",
+    ] {
+        daemon.logged_with(&[" KD-- ", path]);
+    }
+}

@@ -338,7 +338,8 @@ impl Body for ResponseBody {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         };
-        match client.is_blocked() {
+        // Whoever is to end does not wait for the client to take what has come before.
+        match client.is_blocked() && broken != Broken::ShutDown {
             true => Poll::Pending,
             false => Poll::Ready(Some(Err(broken))),
         }

@@ -188,7 +188,12 @@ impl Exchange {
 
     /// Whether the server's sessions are to end, this one among them, as far as can be seen without waiting for it.
     pub(in super::super) fn is_over(&self) -> bool {
-        self.slot.as_ref().is_some_and(Connection::is_over)
+        match (&self.slot, self.termination) {
+            (Some(slot), _) => slot.is_over(),
+            // It was, and the client has not taken all that it is to have.
+            (None, Some(end)) => matches!(end.cause, Cause::Killed | Cause::Down | Cause::Up),
+            (None, None) => false,
+        }
     }
 
     /// Whether the server's sessions are to end, this one among them, or the connection is. If not, the task is woken when
