@@ -21,8 +21,9 @@ fn teller(at: &str) -> SocketAddr {
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             thread::spawn(move || {
-                let from = stream.peer_addr().unwrap().ip();
-                let _ = writeln!(stream, "{from}");
+                // Nowhere, if it is gone already.
+                let Ok(from) = stream.peer_addr() else { return };
+                let _ = writeln!(stream, "{}", from.ip());
                 let _ = stream.read_to_end(&mut Vec::new());
             });
         }

@@ -432,7 +432,7 @@ fn a_stop_ends_those_before_as_well() {
     tunnel.echo(b"still here");
     let (said, good) = lb.run(&["stop", "--now"]);
     assert!(good, "{said}");
-    assert!(tunnel.byte().is_none());
+    assert!(tunnel.byte_or_reset().is_none());
     lb.0.ended();
     assert!(!PathBuf::from(format!("/proc/{new}/exe")).exists());
 }
