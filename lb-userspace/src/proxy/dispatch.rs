@@ -54,6 +54,12 @@ pub enum DispatchError {
     /// As many wait for the one server that will do as its `max_queue` allows.
     #[error("the server's queue is full")]
     QueueFull,
+    /// The server's sessions were ended while it was being connected to.
+    #[error("the server's sessions were ended")]
+    ShutDown {
+        /// By an operator, not for the server's state.
+        killed: bool,
+    },
     /// All attempts failed, the last one like this.
     #[error("{0}")]
     Connect(#[from] ConnectError),
@@ -107,7 +113,8 @@ pub async fn dispatch<T>(
         }
         loop {
             server.count_session(clock.at(now()));
-            let error = match connect(&server).await {
+            let connected = unless_ended(&slot, connect(&server)).await?;
+            let error = match connected {
                 Ok(connection) => {
                     let connected = now() - assigned;
                     note_connected(backend, &server, connected, trace);
@@ -138,7 +145,7 @@ pub async fn dispatch<T>(
                     trace.retries += 1;
                     backend.counters.retries.inc();
                     server.counters.retries.inc();
-                    tokio::time::sleep(pause).await;
+                    unless_ended(&slot, tokio::time::sleep(pause)).await?;
                 }
                 Next::Other(pause) => {
                     trace.retries += 1;
@@ -150,6 +157,18 @@ pub async fn dispatch<T>(
                 }
             }
         }
+    }
+}
+
+/// What comes of `trying`, unless the server's sessions are to end before.
+async fn unless_ended<T>(
+    slot: &Connection,
+    trying: impl Future<Output = T>,
+) -> Result<T, DispatchError> {
+    tokio::select! {
+        biased;
+        tried = trying => Ok(tried),
+        () = slot.ended() => Err(DispatchError::ShutDown { killed: slot.is_killed() }),
     }
 }
 

@@ -172,6 +172,20 @@ pub fn queued(socket: &impl AsRawFd) -> Option<u32> {
     Some(u32::from_ne_bytes(*rest.last_chunk()?))
 }
 
+/// How many bytes the kernel has of what was written, and the other end has not acknowledged.
+///
+/// # Errors
+/// It is no socket that carries a stream.
+pub fn unacknowledged(socket: &impl AsRawFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one number to where one lives.
+    let said = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    match said {
+        0 => Ok(usize::try_from(bytes).unwrap_or(0)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The mark that a connection's packets have in this host's filters and routing rules.
 ///
 /// # Errors

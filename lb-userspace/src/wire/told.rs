@@ -1,5 +1,6 @@
 //! What a PROXY header of version 2 tells besides the ends: of the client's TLS, the request, and whether the header is whole.
 
+use super::heard::Heard;
 use crate::{config::model::ProxyOptions, tls::Session};
 
 /// Types of the protocol's text, section 2.2.
@@ -30,8 +31,14 @@ fn add(to: &mut Vec<u8>, kind: u8, value: &[u8]) {
     }
 }
 
-/// What is told of a client with this TLS and this request, in HAProxy's order.
-pub fn told(options: ProxyOptions, session: Option<&Session>, id: Option<&[u8]>) -> Vec<u8> {
+/// What is told of a client with this TLS and this request, in HAProxy's order. `heard` is what it was introduced with: the
+/// name that another proxy was asked for stands where none was asked for here.
+pub fn told(
+    options: ProxyOptions,
+    session: Option<&Session>,
+    heard: Option<&Heard>,
+    id: Option<&[u8]>,
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     if options.crc32c {
         add(&mut bytes, CHECKSUM, &[0; 4]);
@@ -39,9 +46,12 @@ pub fn told(options: ProxyOptions, session: Option<&Session>, id: Option<&[u8]>)
     if let Some(alpn) = session.and_then(|session| session.alpn.as_deref()) {
         add(&mut bytes, ALPN, alpn);
     }
-    let name = session.and_then(|session| session.server_name.as_deref());
+    let asked = session.and_then(|session| session.server_name.as_deref());
+    let name = asked
+        .map(str::as_bytes)
+        .or_else(|| heard.and_then(|heard| heard.authority.as_deref()));
     if let Some(name) = name.filter(|_| options.authority) {
-        add(&mut bytes, AUTHORITY, name.as_bytes());
+        add(&mut bytes, AUTHORITY, name);
     }
     if let Some(id) = id.filter(|_| options.unique_id) {
         add(&mut bytes, UNIQUE_ID, id);
@@ -118,7 +128,7 @@ mod tests {
             unique_id: true,
             ..ProxyOptions::default()
         };
-        let told = told(options, None, Some(b"/u"));
+        let told = told(options, None, None, Some(b"/u"));
         assert_eq!(told, b"\x03\0\x04\0\0\0\0\x05\0\x02/u");
         let mut header = b"0123456789abcd\0\x0cENDSENDSENDS".to_vec();
         complete(&mut header, 16, &told);
@@ -148,7 +158,7 @@ mod tests {
             ..ProxyOptions::default()
         };
         assert_eq!(
-            told(all, Some(&session), None),
+            told(all, Some(&session), None, None),
             [
                 &b"\x01\0\x08http/1.1\x02\0\x09a.example"[..],
                 b"\x20\0\x28\x01\0\0\0\0\x21\0\x07TLSv1.3\x23\0\x16TLS_AES_256_GCM_SHA384",
@@ -162,14 +172,26 @@ mod tests {
             ..session.clone()
         };
         for (resumed, flags) in [(false, 7), (true, 5)] {
-            let bytes = told(all, Some(&session(resumed)), None);
+            let bytes = told(all, Some(&session(resumed)), None, None);
             assert_eq!(bytes[23 + 3], flags, "{resumed}");
             assert!(bytes.windows(4).any(|part| part == b"\x22\0\x01c"));
         }
         let session = session(false);
-        assert_eq!(told(all, None, None), b"\x20\0\x05\0\0\0\0\0");
+        assert_eq!(told(all, None, None, None), b"\x20\0\x05\0\0\0\0\0");
+        let heard = Heard {
+            authority: Some((*b"a.example").into()),
+            unique_id: None,
+        };
+        let authority = ProxyOptions {
+            authority: true,
+            ..ProxyOptions::default()
+        };
         assert_eq!(
-            told(ProxyOptions::default(), Some(&session), None),
+            told(authority, None, Some(&heard), None),
+            b"\x02\0\x09a.example"
+        );
+        assert_eq!(
+            told(ProxyOptions::default(), Some(&session), None, None),
             b"\x01\0\x08http/1.1"
         );
     }

@@ -64,15 +64,16 @@ impl Words {
         all
     }
 
-    /// The one that is the `which`th.
-    fn get(&self, which: usize) -> &str {
-        let from = match which.checked_sub(1) {
-            Some(before) => self.ends[before],
-            None => 0,
-        };
-        let bytes = self.bytes.get(from as usize..self.ends[which] as usize);
-        // They are what came in.
-        std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
+    /// Each of them.
+    fn all(&self) -> [&str; 6] {
+        // One look at all of them for what is text already: they are what came in.
+        let all = std::str::from_utf8(&self.bytes).unwrap_or_default();
+        let mut begin = 0;
+        self.ends.map(|end| {
+            let word = all.get(begin..end as usize);
+            begin = end as usize;
+            word.unwrap_or_default()
+        })
     }
 }
 
@@ -124,7 +125,7 @@ impl Kept {
 
     /// Appends the line, as [`httplog::write`] does.
     pub(super) fn write(&self, out: &mut String) {
-        let word = |which| self.words.get(which);
+        let [frontend, backend, server, method, uri, version] = self.words.all();
         httplog::write(
             out,
             &HttpRecord {
@@ -136,10 +137,10 @@ impl Kept {
                     },
                     client: self.client,
                     accepted: self.accepted,
-                    frontend: word(0),
+                    frontend,
                     tls: self.tls,
-                    backend: self.has_backend.then(|| word(1)),
-                    server: ServerField::Name(word(2)),
+                    backend: self.has_backend.then_some(backend),
+                    server: ServerField::Name(server),
                     queued: self.queued,
                     connected: self.connected,
                     total: self.total,
@@ -157,10 +158,10 @@ impl Kept {
                 request_received: self.request_received,
                 responded: self.responded,
                 status: self.status,
-                request: self.has_request.then(|| RequestLine {
-                    method: word(3),
-                    uri: word(4),
-                    version: word(5),
+                request: self.has_request.then_some(RequestLine {
+                    method,
+                    uri,
+                    version,
                 }),
                 cookie_seen: self.cookie_seen,
                 cookie_set: self.cookie_set,

@@ -99,7 +99,8 @@ fn remove<'n>(headers: &mut HeaderMap, names: impl Iterator<Item = &'n HeaderNam
 }
 
 /// Whom the field names: from the last address backwards the first that is no proxy that is believed, since what stands
-/// before that is what somebody not believed has said. What is no address ends the search at the one after it.
+/// before that is what somebody not believed has said. What is no address ends the search at the one after it; an
+/// element with nothing in it is none (RFC 9110, section 5.6.1.2).
 fn named_client(headers: &HeaderMap, field: &HeaderName, trust: &Trust) -> Option<SocketAddr> {
     let mut found = None;
     let mut consider = |node: Option<SocketAddr>| match node {
@@ -121,6 +122,7 @@ fn named_client(headers: &HeaderMap, field: &HeaderName, trust: &Trust) -> Optio
             false => line
                 .as_bytes()
                 .rsplit(|&byte| byte == b',')
+                .filter(|node| !node.trim_ascii().is_empty())
                 .any(|node| consider(std::str::from_utf8(node).ok().and_then(node_address))),
         };
         if done {

@@ -5,7 +5,10 @@ use tokio::io::Interest;
 use super::{Client, inspect::Ended};
 use crate::{
     observe::log::{Cause, Phase, Termination},
-    proxy::sessions,
+    proxy::{
+        peek::{Looked, Peeked, peek},
+        sessions,
+    },
     wire::Socket,
 };
 
@@ -13,6 +16,30 @@ use crate::{
 /// so that the session is not one on which nothing was said. A TLS client's mere goodbye is something as well.
 pub(super) fn has_unread(client: &Client) -> bool {
     rustix::io::ioctl_fionread(client.stream.tcp()).is_ok_and(|unread| unread > 0)
+}
+
+/// Resolves when the client has left: it has reset the connection, or, having said nothing, closed it. A FIN after something
+/// is no more than the end of that.
+pub(super) async fn left(client: &Client, spoken: bool) {
+    let stream = client.stream.tcp();
+    let silent = async {
+        if spoken || !is_at_end(stream).await {
+            std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        () = silent => {}
+        () = reset(stream) => {}
+    }
+}
+
+/// Whether the peer ends what it says before it has said anything.
+async fn is_at_end(stream: &Socket) -> bool {
+    let looked = peek(stream, 1, |seen| match seen.is_empty() {
+        true => Looked::Wants(1),
+        false => Looked::Enough(()),
+    });
+    matches!(looked.await, Ok(Peeked::Ended(0)))
 }
 
 /// Resolves when the peer has reset the connection; a mere FIN is no reset.

@@ -24,7 +24,7 @@ use crate::{
         World as _, stick,
     },
     topology::{Asking, Backend, Connection},
-    wire::told::told,
+    wire::{sockopt, told::told},
 };
 use socket2::SockRef;
 
@@ -38,7 +38,7 @@ mod route;
 
 pub(in crate::proxy) use around::Around;
 use inspect::{Early, Ended, Gate};
-use leaving::{has_unread, reset, unless_killed};
+use leaving::{has_unread, left, unless_killed};
 pub(crate) use pipe::MAX_PIPES;
 use relay::{Before, Idle, relay};
 pub use route::Plan;
@@ -309,7 +309,10 @@ async fn reach(
                         }
                         None => client.server_name().map(Into::into),
                     },
-                    |options| told(options, client.tls.as_deref(), None),
+                    |options| {
+                        let heard = client.introduced.as_deref();
+                        told(options, client.tls.as_deref(), heard, None)
+                    },
                     |_, _| None,
                     None,
                 );
@@ -333,7 +336,7 @@ async fn reach(
                 None
             }
             reached = to_server => Some(reached),
-            () = reset(client.stream.tcp()) => None,
+            () = left(client, !early.bytes.is_empty()) => None,
         }
     };
     match reached {
@@ -393,6 +396,10 @@ pub(super) fn failure(error: &DispatchError) -> Outcome {
         DispatchError::NoServer => Termination::new(Cause::Server, Phase::Connect),
         DispatchError::QueueTimeout => Termination::new(Cause::ServerTimeout, Phase::Queue),
         DispatchError::QueueFull => Termination::new(Cause::Server, Phase::Queue),
+        DispatchError::ShutDown { killed } => {
+            let cause = if *killed { Cause::Killed } else { Cause::Down };
+            Termination::new(cause, Phase::Connect)
+        }
         DispatchError::Connect(ConnectError::Timeout) => {
             Termination::new(Cause::ServerTimeout, Phase::Connect)
         }
@@ -535,9 +542,13 @@ async fn carry(
         outcome.termination.cause = Cause::Up;
     }
     if outcome.broken {
-        // What one side has broken off is to look so to the other: RST, not FIN.
+        // What one side has broken off is to look so to the other: RST, not FIN. That would take back what is still on
+        // its way to it, though, which is its own before anything else.
         for stream in [&client.stream, &stream] {
-            let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
+            let socket = stream.tcp();
+            if sockopt::unacknowledged(socket).is_ok_and(|bytes| bytes == 0) {
+                let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            }
         }
     } else {
         // What is to be reset says that it ends all the same.

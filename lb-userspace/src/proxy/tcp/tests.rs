@@ -138,8 +138,8 @@ fn a_bulk_transfer_arrives_whole_through_slow_readers() {
     assert!(lines[0].contains(&format!(" {SIZE} -- ")), "{lines:?}");
 }
 
-#[test]
-fn a_client_that_resets_while_a_server_is_sought_is_logged_as_such() {
+/// A client of a backend whose only server is tried for long.
+fn while_a_server_is_sought() -> (Harness, TcpStream) {
     let mut backend = backend(&[closed_port()]);
     backend.retries = 100;
     let harness = Harness::tcp(backend, |_| ());
@@ -147,15 +147,72 @@ fn a_client_that_resets_while_a_server_is_sought_is_logged_as_such() {
     wait_until("a server is sought", || {
         harness.backend().counters.retries.value() > 0
     });
-    SockRef::from(&client)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(client);
+    (harness, client)
+}
+
+#[test]
+fn a_client_that_leaves_while_a_server_is_sought_is_logged_as_such() {
+    for resets in [true, false] {
+        let (harness, client) = while_a_server_is_sought();
+        if resets {
+            let linger = SockRef::from(&client).set_linger(Some(Duration::ZERO));
+            linger.unwrap();
+        }
+        drop(client);
+        let lines = harness.logged();
+        assert!(
+            lines[0].contains("/-1/") && lines[0].contains(" 0 CC "),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn who_ends_what_it_says_while_a_server_is_sought_has_not_left() {
+    let (harness, mut client) = while_a_server_is_sought();
+    client.write_all(b"x").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let before = harness.backend().counters.retries.value();
+    wait_until("it goes on", || {
+        harness.backend().counters.retries.value() > before + 1
+    });
+}
+
+#[test]
+fn sessions_that_seek_their_server_end_with_its_others() {
+    let (harness, _client) = while_a_server_is_sought();
+    let backend = harness.backend();
+    backend.shut_down(&backend.servers[0]);
     let lines = harness.logged();
     assert!(
-        lines[0].contains("/-1/") && lines[0].contains(" 0 CC "),
+        lines[0].contains("/-1/") && lines[0].contains(" 0 KC "),
         "{lines:?}"
     );
+}
+
+#[test]
+fn what_a_server_had_sent_before_it_resets_is_the_clients() {
+    const SIZE: usize = 400_000;
+    let address = server(|mut stream| {
+        stream.write_all(&[b'x'; SIZE]).unwrap();
+        wait_until("it is at the balancer", || {
+            sockopt::unacknowledged(&stream).unwrap() == 0
+        });
+        SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    });
+    let harness = Harness::tcp(backend(&[address]), |_| ());
+    let mut client = harness.connect();
+    wait_until("it has ended", || {
+        harness.frontend().current() == 0 && harness.frontend().counters.bytes_out.value() > 0
+    });
+    let mut received = Vec::new();
+    // Whether it ends well is another matter.
+    let _ = client.read_to_end(&mut received);
+    assert_eq!(received.len(), SIZE);
+    let lines = harness.logged();
+    assert!(lines[0].contains(&format!(" {SIZE} SD ")), "{lines:?}");
 }
 
 #[test]

@@ -87,6 +87,7 @@ async fn serve(
     let clock = opened.worker.shared.topology.clock;
     let client = opened.key.0;
     let mut refused: Vec<usize> = Vec::new();
+    let told = Cell::new((0, 0));
     let mut left: Option<Arc<Server>> = None;
     loop {
         let start = Instant::now();
@@ -109,7 +110,7 @@ async fn serve(
         let error = match address.and_then(|to| socket::to_server(to, server.config.source)) {
             Ok(socket) => {
                 trace.connected = Some(assigned.elapsed());
-                match carry(opened, backend, &slot, socket).await {
+                match carry(opened, (backend, &told), &slot, socket).await {
                     Ended::Refused => {
                         ConnectError::Refused(io::ErrorKind::ConnectionRefused.into())
                     }
@@ -138,11 +139,16 @@ enum Ended {
 }
 
 /// Carries datagrams both ways.
-async fn carry(opened: &Opened, backend: &Backend, slot: &Connection, socket: UdpSocket) -> Ended {
+async fn carry(
+    opened: &Opened,
+    (backend, told): (&Backend, &Cell<(u64, u64)>),
+    slot: &Connection,
+    socket: UdpSocket,
+) -> Ended {
     let flow = &opened.flow;
     let socket = Rc::new(socket);
     flow.assign(Rc::clone(&socket));
-    let counted = Counted::new(opened, backend, slot.server());
+    let counted = Counted::new(opened, (backend, told), slot.server());
     let mut idle = Timeouts::kernel_idle(
         &opened.place.frontend().config.timeouts,
         &backend.config.timeouts,
@@ -279,16 +285,23 @@ struct Counted<'a> {
     opened: &'a Opened,
     backend: &'a Backend,
     server: &'a Server,
+    /// What the frontend and the backend know, to whom a datagram that one server after the other was given is one.
+    told: &'a Cell<(u64, u64)>,
     bytes: Cell<(u64, u64)>,
     at: Cell<Instant>,
 }
 
 impl<'a> Counted<'a> {
-    fn new(opened: &'a Opened, backend: &'a Backend, server: &'a Server) -> Self {
+    fn new(
+        opened: &'a Opened,
+        (backend, told): (&'a Backend, &'a Cell<(u64, u64)>),
+        server: &'a Server,
+    ) -> Self {
         Self {
             opened,
             backend,
             server,
+            told,
             bytes: Cell::new((0, 0)),
             at: Cell::new(Instant::now()),
         }
@@ -310,11 +323,14 @@ impl<'a> Counted<'a> {
             &self.backend.counters,
             &self.server.counters,
         );
-        for counter in [&frontend.bytes_in, &backend.bytes_in, &server.bytes_in] {
-            counter.add(bytes_in);
+        server.bytes_in.add(bytes_in);
+        server.bytes_out.add(bytes_out);
+        let told = self.told.replace(now);
+        for counters in [&frontend.bytes_in, &backend.bytes_in] {
+            counters.add(now.0 - told.0);
         }
-        for counter in [&frontend.bytes_out, &backend.bytes_out, &server.bytes_out] {
-            counter.add(bytes_out);
+        for counters in [&frontend.bytes_out, &backend.bytes_out] {
+            counters.add(now.1 - told.1);
         }
         self.bytes.set(now);
         self.at.set(moved);

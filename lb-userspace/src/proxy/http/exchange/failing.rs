@@ -25,6 +25,10 @@ pub(super) fn unavailable(client: &Client, error: &DispatchError) -> Failure {
         }
         DispatchError::QueueTimeout => (Cause::ServerTimeout, Phase::Queue),
         DispatchError::QueueFull => (Cause::Server, Phase::Queue),
+        DispatchError::ShutDown { killed } => {
+            let cause = if *killed { Cause::Killed } else { Cause::Down };
+            (cause, Phase::Connect)
+        }
         DispatchError::Connect(ConnectError::Timeout) => (Cause::ServerTimeout, Phase::Connect),
         DispatchError::Connect(ConnectError::Resource(error)) => {
             tracing::warn!("cannot connect to a server for want of resources: {error}");

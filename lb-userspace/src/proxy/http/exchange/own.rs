@@ -37,7 +37,12 @@ pub(super) fn of(
     let tell = |options| {
         let remembered = client.rules.borrow();
         let id = remembered.as_ref().and_then(|of| of.id.as_deref());
-        told(options, client.tls.as_deref(), id)
+        told(
+            options,
+            client.tls.as_deref(),
+            client.introduced.as_deref(),
+            id,
+        )
     };
     let field = |name: &HeaderName, which| address_in(request.headers(), name, which);
     Own::of(

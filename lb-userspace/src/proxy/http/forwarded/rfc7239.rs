@@ -67,7 +67,11 @@ pub(super) fn elements(line: &[u8]) -> Option<Vec<Option<String>>> {
     let mut rest = line;
     loop {
         let (node, after) = element(rest)?;
-        found.push(node);
+        let text = &rest[..rest.len() - after.len()];
+        // One with nothing in it is none (RFC 9110, section 5.6.1.2).
+        if !text.trim_ascii().is_empty() {
+            found.push(node);
+        }
         match after.split_first() {
             None => return Some(found),
             // `element` stops at a comma or the end alone.

@@ -72,7 +72,8 @@ fn elements_are_read_or_refused() {
             "[2001:db8::1]:80|_gone|-",
         ),
         ("for=\"a,b;c\\\"d\";host=\"x\"", "a,b;c\"d"),
-        ("", "-"),
+        ("", ""),
+        ("for=a, ,by=x,", "a|-"),
         (";for=a;", "a"),
     ] {
         assert_eq!(read(line).as_deref(), Some(nodes), "{line}");

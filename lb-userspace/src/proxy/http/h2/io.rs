@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -20,7 +19,10 @@ use super::{
     incoming::{self, Fatal, Request, Taken},
     wire::Wire,
 };
-use crate::proxy::{Stream, stream::without_goodbye};
+use crate::{
+    proxy::{Stream, stream::without_goodbye},
+    wire::sockopt,
+};
 
 /// What is read at a time of a client that says little, and of one that says much.
 const SMALL: usize = 2 * 1024;
@@ -190,7 +192,7 @@ impl Io {
 
     /// The bytes that the client's end has not got yet.
     pub(super) fn unsent(&self) -> usize {
-        self.wire.state().out.len() + unacknowledged(self.stream.tcp().as_fd())
+        self.wire.state().out.len() + sockopt::unacknowledged(self.stream.tcp()).unwrap_or(0)
     }
 
     /// Writes what is left to be said and closes, so that the client can read it: to close with unread bytes, or to get
@@ -221,17 +223,6 @@ impl Io {
                 }
             }
         }
-    }
-}
-
-/// The bytes that the kernel has and that the other end has not acknowledged.
-fn unacknowledged(socket: BorrowedFd<'_>) -> usize {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the descriptor is open, and the kernel writes one number to where one lives.
-    let said = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    match said {
-        0 => usize::try_from(bytes).unwrap_or(0),
-        _ => 0,
     }
 }
 
