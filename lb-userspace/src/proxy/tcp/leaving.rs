@@ -24,7 +24,7 @@ pub(super) async fn left(client: &Client, spoken: bool) {
     let stream = client.stream.tcp();
     let silent = async {
         if spoken || !is_at_end(stream).await {
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         }
     };
     tokio::select! {
