@@ -202,7 +202,8 @@ fn check(backend: &Backend, server: &Server, what: &str, words: &[&str]) -> Resu
         _ => {
             let text = first.ok_or("set server <b>/<s> check-port requires a port.")?;
             let port = port(text)?;
-            server.set_check_elsewhere(|to| to.port = Some(port));
+            // 0 is its own again.
+            server.set_check_elsewhere(|to| to.port = Some(port).filter(|&port| port != 0));
         }
     }
     Ok(String::new())

@@ -237,7 +237,7 @@ fn grant(backend: &Backend, server: &Arc<Server>, wish: Wish) {
         backend.set_maxconn(server, most);
     }
     if let Some(admin) = wish.admin {
-        backend.set_admin(server, admin);
+        backend.set_admin_by_agent(server, admin);
     }
 }
 
@@ -254,16 +254,18 @@ async fn step_slow_starts(backends: Vec<Arc<Backend>>, clock: Clock) {
     }
 }
 
+/// Whether there is somebody to be asked. What an agent has put into maintenance it can take out again.
+fn is_asked(server: &Server) -> bool {
+    server.is_resolved() && (server.admin() != AdminState::Maint || server.is_kept_by_agent())
+}
+
 /// Asks a server's agent again and again, beside its check. One that cannot be reached, or says what nobody understands,
 /// changes nothing, as HAProxy has it.
 async fn ask_agent(target: Arc<ArcSwap<Target>>, checker: Checker) {
     let mut due = Instant::now();
-    let mut by_agent = false;
     loop {
         tokio::time::sleep_until(due).await;
-        let maintained = || target.load().server.admin() == AdminState::Maint;
-        let enabled = target.load().server.agent_enabled();
-        if enabled && target.load().server.is_resolved() && (!maintained() || by_agent) {
+        if target.load().server.agent_enabled() && is_asked(&target.load().server) {
             let (result, wish) = checker.ask(Some(&target.load_full())).await;
             let now = target.load_full();
             let Target {
@@ -275,10 +277,6 @@ async fn ask_agent(target: Arc<ArcSwap<Target>>, checker: Checker) {
                 server.name,
                 result.cell()
             );
-            by_agent = match wish.admin {
-                Some(admin) => admin == AdminState::Maint,
-                None => by_agent && maintained(),
-            };
             server.set_last_agent(&result);
             if wish.says_state {
                 backend.record_agent(server, result);
@@ -294,8 +292,6 @@ async fn ask_agent(target: Arc<ArcSwap<Target>>, checker: Checker) {
 
 async fn run(target: Arc<ArcSwap<Target>>, checker: Checker, delay: Duration) {
     let mut due = Instant::now() + delay;
-    // What an agent has put into maintenance it can take out again, so it is still asked.
-    let mut by_agent = false;
     loop {
         // The server of the next configuration has the same one.
         let observer = Arc::clone(&target.load().server.observer);
@@ -305,9 +301,7 @@ async fn run(target: Arc<ArcSwap<Target>>, checker: Checker, delay: Duration) {
         {
             due = due.min(Instant::now() + checker.pace.fast);
         }
-        let maintained = || target.load().server.admin() == AdminState::Maint;
-        let enabled = target.load().server.checks_enabled();
-        if enabled && target.load().server.is_resolved() && (!maintained() || by_agent) {
+        if target.load().server.checks_enabled() && is_asked(&target.load().server) {
             let (mut result, wish) = checker.ask(Some(&target.load_full())).await;
             result.status = agent::alone(result.status, &wish);
             let now = target.load_full();
@@ -320,10 +314,6 @@ async fn run(target: Arc<ArcSwap<Target>>, checker: Checker, delay: Duration) {
                 server.name,
                 result.cell()
             );
-            by_agent = match wish.admin {
-                Some(admin) => admin == AdminState::Maint,
-                None => by_agent && maintained(),
-            };
             let passed = result.status.passed();
             backend.record_check(server, result, |health| {
                 machine::record(health, passed).0.level

@@ -10,6 +10,7 @@ use super::{
     retry::{self, Failed, Next},
 };
 use crate::config::model::{Balance, Mode};
+use crate::observe::log::{Cause, Phase, Termination};
 use crate::rules::Priority;
 use crate::topology::{Asking, Backend, Clock, Connection, Observation, Server, Unavailable};
 
@@ -63,6 +64,28 @@ pub enum DispatchError {
     /// All attempts failed, the last one like this.
     #[error("{0}")]
     Connect(#[from] ConnectError),
+}
+
+impl DispatchError {
+    /// How a session without a server ends: `SC` refused or none there, `sC` and `sQ` too late, `SQ` too many there, `RC` our
+    /// own lack, `KC` and `DC` ended with the server's others.
+    pub fn termination(&self) -> Termination {
+        let (cause, phase) = match self {
+            Self::NoServer | Self::Connect(ConnectError::Refused(_)) => {
+                (Cause::Server, Phase::Connect)
+            }
+            Self::QueueTimeout => (Cause::ServerTimeout, Phase::Queue),
+            Self::QueueFull => (Cause::Server, Phase::Queue),
+            Self::ShutDown { killed: true } => (Cause::Killed, Phase::Connect),
+            Self::ShutDown { killed: false } => (Cause::Down, Phase::Connect),
+            Self::Connect(ConnectError::Timeout) => (Cause::ServerTimeout, Phase::Connect),
+            Self::Connect(ConnectError::Resource(error)) => {
+                tracing::warn!("cannot connect to a server for want of resources: {error}");
+                (Cause::Resource, Phase::Connect)
+            }
+        };
+        Termination::new(cause, phase)
+    }
 }
 
 /// Finds a server for `asking` and connects to it with `connect`, as often as `retries` and `redispatch` allow.

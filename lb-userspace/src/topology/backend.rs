@@ -248,9 +248,19 @@ impl Backend {
     /// Sets what the operator wants of a server. Out of maintenance it counts as up until its first check, whose
     /// failure alone makes it down.
     pub fn set_admin(&self, server: &Arc<Server>, admin: AdminState) {
+        self.set_admin_by(server, admin, false);
+    }
+
+    /// The same as the server's agent says it, who may also end the maintenance that he has begun, no other.
+    pub fn set_admin_by_agent(&self, server: &Arc<Server>, admin: AdminState) {
+        self.set_admin_by(server, admin, true);
+    }
+
+    fn set_admin_by(&self, server: &Arc<Server>, admin: AdminState, agent: bool) {
         self.change(server, |server| {
             let (before, was_up) = (server.admin(), server.is_up());
             server.set_admin(admin);
+            server.set_kept_by_agent(agent && admin == AdminState::Maint);
             server.set_by_file(false);
             if before == AdminState::Maint
                 && admin != AdminState::Maint

@@ -53,6 +53,9 @@ pub struct ServerState {
     /// Its agent says that it is down.
     #[serde(default)]
     pub agent_down: bool,
+    /// Its agent keeps it in maintenance.
+    #[serde(default)]
+    pub kept_by_agent: bool,
     /// Its check was told that it wants nobody new.
     #[serde(default)]
     pub stopping: bool,
@@ -149,6 +152,7 @@ impl Topology {
             service: server.service(),
             health: server.health().map(|h| (h.level, h.rise, h.fall)),
             agent_down: server.is_down_by_agent(),
+            kept_by_agent: server.is_kept_by_agent(),
             stopping: server.is_stopping(),
             orders: Some(server.orders()),
             throttle: server.throttle().unwrap_or(100),
@@ -255,6 +259,7 @@ impl Server {
         }
         self.set_service(state.service.as_ref());
         self.set_agent_down(state.agent_down && self.config.agent_check.is_some());
+        self.set_kept_by_agent(state.kept_by_agent);
         self.set_stopping(state.stopping && self.check.is_some());
         if let (Some((level, rise, fall)), Some((own_rise, own_fall))) = (state.health, self.check)
         {

@@ -25,6 +25,8 @@ pub(super) struct Live {
     pub(super) level: AtomicU32,
     /// Its agent says that it is down.
     pub(super) agent_down: AtomicBool,
+    /// Its agent has put it into maintenance.
+    pub(super) kept_by_agent: AtomicBool,
     /// Its check was told that it wants nobody new.
     pub(super) stopping: AtomicBool,
     /// How the server is that it follows.
@@ -74,6 +76,7 @@ impl Live {
         };
         Self {
             agent_down: AtomicBool::new(false),
+            kept_by_agent: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             via: AtomicU8::new(0),
             level: AtomicU32::new(check.map_or(1, |(rise, _)| rise)),

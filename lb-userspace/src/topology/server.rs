@@ -300,6 +300,15 @@ impl Server {
         self.live.agent_down.load(SeqCst)
     }
 
+    /// Whether it is its agent who keeps it in maintenance, and who may end that: it is asked on.
+    pub fn is_kept_by_agent(&self) -> bool {
+        self.admin() == AdminState::Maint && self.live.kept_by_agent.load(SeqCst)
+    }
+
+    pub(super) fn set_kept_by_agent(&self, kept: bool) {
+        self.live.kept_by_agent.store(kept, SeqCst);
+    }
+
     /// Its check was told that it wants nobody new, as HAProxy's `NOLB` has it.
     pub fn is_stopping(&self) -> bool {
         self.live.stopping.load(SeqCst)

@@ -32,7 +32,7 @@ fn add(to: &mut Vec<u8>, kind: u8, value: &[u8]) {
 }
 
 /// What is told of a client with this TLS and this request, in HAProxy's order. `heard` is what it was introduced with: the
-/// name that another proxy was asked for stands where none was asked for here.
+/// name that another proxy was asked for goes before the one that was asked for here.
 pub fn told(
     options: ProxyOptions,
     session: Option<&Session>,
@@ -47,9 +47,9 @@ pub fn told(
         add(&mut bytes, ALPN, alpn);
     }
     let asked = session.and_then(|session| session.server_name.as_deref());
-    let name = asked
-        .map(str::as_bytes)
-        .or_else(|| heard.and_then(|heard| heard.authority.as_deref()));
+    let name = heard
+        .and_then(|heard| heard.authority.as_deref())
+        .or(asked.map(str::as_bytes));
     if let Some(name) = name.filter(|_| options.authority) {
         add(&mut bytes, AUTHORITY, name);
     }
@@ -179,17 +179,17 @@ mod tests {
         let session = session(false);
         assert_eq!(told(all, None, None, None), b"\x20\0\x05\0\0\0\0\0");
         let heard = Heard {
-            authority: Some((*b"a.example").into()),
+            authority: Some((*b"b.example").into()),
             unique_id: None,
         };
         let authority = ProxyOptions {
             authority: true,
             ..ProxyOptions::default()
         };
-        assert_eq!(
-            told(authority, None, Some(&heard), None),
-            b"\x02\0\x09a.example"
-        );
+        for session in [None, Some(&session)] {
+            let bytes = told(authority, session, Some(&heard), None);
+            assert!(bytes.ends_with(b"\x02\0\x09b.example"), "{bytes:?}");
+        }
         assert_eq!(
             told(ProxyOptions::default(), Some(&session), None, None),
             b"\x01\0\x08http/1.1"

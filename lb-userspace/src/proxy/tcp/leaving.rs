@@ -19,9 +19,11 @@ pub(super) fn has_unread(client: &Client) -> bool {
 }
 
 /// Resolves when the client has left: it has reset the connection, or, having said nothing, closed it. A FIN after something
-/// is no more than the end of that.
+/// is no more than the end of that; `spoken` is that something has been read.
 pub(super) async fn left(client: &Client, spoken: bool) {
     let stream = client.stream.tcp();
+    // What came with the last of a handshake is in nobody's sight.
+    let spoken = spoken || client.tls.is_some();
     let silent = async {
         if spoken || !is_at_end(stream).await {
             std::future::pending::<()>().await;

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Client, Stream, Worker,
-    connect::{ConnectError, Own, Way},
+    connect::{Own, Way},
     dispatch::{DispatchError, Trace, dispatch},
     session::{Found, Outcome, Session},
     sessions,
@@ -390,27 +390,9 @@ fn asked_name(
     (!name.is_empty()).then(|| name.into())
 }
 
-/// How a session without a server ends: `SC` refused or none there, `sC` and `sQ` too late, `SQ` too many there, `RC` our own lack.
+/// What a session without a server comes to.
 pub(super) fn failure(error: &DispatchError) -> Outcome {
-    Outcome::nothing(match error {
-        DispatchError::NoServer => Termination::new(Cause::Server, Phase::Connect),
-        DispatchError::QueueTimeout => Termination::new(Cause::ServerTimeout, Phase::Queue),
-        DispatchError::QueueFull => Termination::new(Cause::Server, Phase::Queue),
-        DispatchError::ShutDown { killed } => {
-            let cause = if *killed { Cause::Killed } else { Cause::Down };
-            Termination::new(cause, Phase::Connect)
-        }
-        DispatchError::Connect(ConnectError::Timeout) => {
-            Termination::new(Cause::ServerTimeout, Phase::Connect)
-        }
-        DispatchError::Connect(ConnectError::Refused(_)) => {
-            Termination::new(Cause::Server, Phase::Connect)
-        }
-        DispatchError::Connect(ConnectError::Resource(error)) => {
-            tracing::warn!("cannot connect to a server for want of resources: {error}");
-            Termination::new(Cause::Resource, Phase::Connect)
-        }
-    })
+    Outcome::nothing(error.termination())
 }
 
 /// Resolves once the server's sessions are to end, or an operator ends this one.

@@ -144,6 +144,7 @@ fn orders_and_a_wish_to_stop_go_along() {
     backend.set_maxconn(a, Some(3));
     backend.move_server(a, ([127, 0, 0, 2], 7).into());
     a.set_stopping(true);
+    backend.set_admin_by_agent(a, AdminState::Maint);
     a.enable_checks(false);
     a.enable_agent(false);
     a.set_check_elsewhere(|to| to.port = Some(99));
@@ -153,6 +154,7 @@ fn orders_and_a_wish_to_stop_go_along() {
     let b = &after.backend("be").unwrap().servers[0];
     assert_eq!((b.maxconn(), b.address()), (Some(3), a.address()));
     assert!(b.is_stopping() && !b.checks_enabled() && !b.agent_enabled());
+    assert!(b.is_kept_by_agent(), "and the agent is asked on");
     assert_eq!(b.check_elsewhere(), a.check_elsewhere());
     assert_eq!(b.agent_elsewhere(), a.agent_elsewhere());
 

@@ -4,9 +4,8 @@ use http::StatusCode;
 
 use super::{Failure, context::Heard, persist, send::Trouble};
 use crate::{
-    observe::log::{Cause, Phase},
+    observe::log::{Cause, Phase, Termination},
     proxy::{
-        connect::ConnectError,
         dispatch::DispatchError,
         http::{
             client::{Client, Expired, Upload},
@@ -19,22 +18,7 @@ use crate::{
 
 /// No server, none in time, or none that could be reached.
 pub(super) fn unavailable(client: &Client, error: &DispatchError) -> Failure {
-    let (cause, phase) = match error {
-        DispatchError::NoServer | DispatchError::Connect(ConnectError::Refused(_)) => {
-            (Cause::Server, Phase::Connect)
-        }
-        DispatchError::QueueTimeout => (Cause::ServerTimeout, Phase::Queue),
-        DispatchError::QueueFull => (Cause::Server, Phase::Queue),
-        DispatchError::ShutDown { killed } => {
-            let cause = if *killed { Cause::Killed } else { Cause::Down };
-            (cause, Phase::Connect)
-        }
-        DispatchError::Connect(ConnectError::Timeout) => (Cause::ServerTimeout, Phase::Connect),
-        DispatchError::Connect(ConnectError::Resource(error)) => {
-            tracing::warn!("cannot connect to a server for want of resources: {error}");
-            (Cause::Resource, Phase::Connect)
-        }
-    };
+    let Termination { cause, phase } = error.termination();
     persist::forget(client);
     client.exchange().terminate(cause, phase);
     Failure::Status(StatusCode::SERVICE_UNAVAILABLE)
