@@ -117,6 +117,10 @@ impl Proxy {
 
     /// Ends it once its connections have, so that all of its log is written; the log.
     pub(crate) fn stop(mut self) -> String {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            let said = fs::read_to_string(&self.log).unwrap_or_default();
+            panic!("it ended before it was told to ({status}): {said}");
+        }
         let signal = match self.side {
             Side::Ours | Side::Read | Side::Imported => Signal::TERM,
             Side::Theirs => Signal::USR1,

@@ -3,12 +3,16 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
     thread,
     time::Duration,
 };
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     case::{Case, Step, Via},
@@ -38,9 +42,7 @@ impl<T: Read + Write> Wire for T {}
 
 impl Place<'_> {
     pub(crate) fn connect(&self) -> io::Result<TcpStream> {
-        use socket2::{Domain, Socket, Type};
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.bind(&SocketAddr::new(self.source, 0).into())?;
+        let socket = bound(self.source)?;
         socket.connect_timeout(&self.address.into(), PATIENCE)?;
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -74,6 +76,20 @@ impl Place<'_> {
         };
         text.replace('\n', "\r\n")
             .replace("{source}", &self.source.to_string())
+    }
+}
+
+/// A socket with a port that no other side has: who goes to servers as its client goes from there as well, and two from one
+/// port would be one connection.
+fn bound(source: IpAddr) -> io::Result<Socket> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let port = 20_000 + NEXT.fetch_add(1, Relaxed) % 40_000;
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        match socket.bind(&SocketAddr::new(source, port).into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound.map(|()| socket),
+        }
     }
 }
 
