@@ -148,6 +148,8 @@ fn termination(end: &FlowEnd, is_up: bool) -> Termination {
     };
     if end.flags & flags::RESETTING != 0 {
         let cause = if is_up { Cause::Killed } else { Cause::Down };
+        // As HAProxy: what is ended from without once data could pass has been in no phase.
+        let phase = if connecting { phase } else { Phase::Complete };
         Termination::new(cause, phase)
     } else if last & state::RST_SERVER != 0 {
         Termination::new(Cause::Server, phase)
@@ -201,8 +203,8 @@ mod tests {
     #[test]
     fn what_was_ended_by_order_and_what_has_no_end_are_told_apart() {
         let open = state::ESTABLISHED;
-        assert_eq!(told(open, 6, flags::RESETTING, true), "KD");
-        assert_eq!(told(open, 6, flags::RESETTING, false), "DD");
+        assert_eq!(told(open, 6, flags::RESETTING, true), "K-");
+        assert_eq!(told(open, 6, flags::RESETTING, false), "D-");
         assert_eq!(told(open, 17, 0, true), "--");
         assert_eq!(told(state::NEW, 17, 0, true), "sC", "nobody answered");
     }

@@ -172,6 +172,14 @@ pub fn queued(socket: &impl AsRawFd) -> Option<u32> {
     Some(u32::from_ne_bytes(*rest.last_chunk()?))
 }
 
+/// What one side has broken off is to look so to the other, once its socket is closed: RST, not FIN. That would take back
+/// what is still on its way to it, though, which is its own before anything else.
+pub fn break_off(socket: &(impl AsFd + AsRawFd)) {
+    if unacknowledged(socket).is_ok_and(|bytes| bytes == 0) {
+        let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+    }
+}
+
 /// How many bytes the kernel has of what was written, and the other end has not acknowledged.
 ///
 /// # Errors

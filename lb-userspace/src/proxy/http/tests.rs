@@ -19,6 +19,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::SeqCst},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -282,7 +283,14 @@ fn requests_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
         ("", "HTTP/1.1 502 Bad Gateway\r\n", "502 DH--"),
         (part, "HTTP/1.1 200 OK\r\n", "200 DD--"),
     ] {
-        let harness = Harness::new(&[answering(sent)], |_, backend| {
+        let (asked, has_asked) = mpsc::channel();
+        let address = server(move |mut stream| {
+            read_head(&mut stream);
+            let _ = stream.write_all(sent.as_bytes());
+            asked.send(()).unwrap();
+            let _ = stream.read(&mut [0; 1]);
+        });
+        let harness = Harness::new(&[address], |_, backend| {
             backend.servers[0].on_marked_down = model::OnMarkedDown::ShutdownSessions;
         });
         let mut client = harness.connect();
@@ -294,7 +302,7 @@ fn requests_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
             let backend = &harness.shared.topology.backends[0];
             (backend, &backend.servers[0])
         };
-        wait_until("the request is at the server", || server.active() == 1);
+        has_asked.recv().unwrap();
         backend.set_admin(server, crate::topology::AdminState::Maint);
         let rest = read_all(&mut client);
         assert!(sent == part || rest.starts_with(wanted), "{rest}");

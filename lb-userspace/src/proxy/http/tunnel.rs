@@ -1,9 +1,8 @@
 //! A connection that has switched protocols: what HTTP was goes on as bytes both ways.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin};
 
 use bytes::Bytes;
-use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 
 use super::{client::Client, h2};
@@ -15,6 +14,7 @@ use crate::{
         sessions,
         tcp::relay::{Before, Idle, relay},
     },
+    wire::sockopt,
 };
 
 /// The server's side of a connection that is to become a tunnel.
@@ -120,9 +120,8 @@ async fn sockets(
         Err(_elapsed) => broken(Cause::ClientTimeout),
     };
     if outcome.broken {
-        // What one side has broken off is to look so to the other: RST, not FIN.
         for stream in [&stream, &server] {
-            let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
+            sockopt::break_off(stream.tcp());
         }
     }
     client.tick();

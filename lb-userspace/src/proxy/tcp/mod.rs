@@ -6,7 +6,7 @@ use std::{
     os::fd::AsRawFd,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
@@ -523,14 +523,16 @@ async fn carry(
     } else if outcome.termination.cause == Cause::Down && server.gives_way() {
         outcome.termination.cause = Cause::Up;
     }
+    if matches!(
+        outcome.termination.cause,
+        Cause::Killed | Cause::Down | Cause::Up
+    ) {
+        // As HAProxy: what is ended from without has been in no phase.
+        outcome.termination.phase = Phase::Complete;
+    }
     if outcome.broken {
-        // What one side has broken off is to look so to the other: RST, not FIN. That would take back what is still on
-        // its way to it, though, which is its own before anything else.
         for stream in [&client.stream, &stream] {
-            let socket = stream.tcp();
-            if sockopt::unacknowledged(socket).is_ok_and(|bytes| bytes == 0) {
-                let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
-            }
+            sockopt::break_off(stream.tcp());
         }
     } else {
         // What is to be reset says that it ends all the same.

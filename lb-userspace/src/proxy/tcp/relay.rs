@@ -107,7 +107,7 @@ pub async fn relay(
         termination: relay.expired.unwrap_or(ended),
         bytes_in: relay.upward.bytes,
         bytes_out: relay.downward.bytes,
-        broken: matches!(ended.cause, Cause::Client | Cause::Server | Cause::Down),
+        broken: matches!(ended.cause, Cause::Client | Cause::Server),
     }
 }
 

@@ -187,7 +187,7 @@ async fn carry(
                     true => Cause::Up,
                     false => Cause::Down,
                 };
-                break Ended::As(Termination::new(cause, Phase::Data));
+                break Ended::As(Termination::new(cause, Phase::Complete));
             }
             () = &mut stopping, if !stopped => {
                 stopped = true;

@@ -366,7 +366,7 @@ fn flows_of_a_server_that_goes_down_end_where_the_file_asks_for_it() {
     assert_ne!(ask(&client, b"y")[0], before, "balanced anew");
     harness.proxy.as_ref().unwrap().stop(Stop::Graceful);
     let lines = harness.logged();
-    assert!(lines[0].contains(" DD "), "{lines:?}");
+    assert!(lines[0].contains(" D- "), "{lines:?}");
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn a_connection_that_authenticates_nobody_is_for_all() {
 
 #[test]
 fn a_connection_of_a_clients_own_lasts_as_long_as_the_client() {
-    let (ended, ends) = std::sync::mpsc::channel();
+    let (ended, ends) = mpsc::channel();
     let server = server(move |mut stream| {
         let mut known = false;
         while let head = read_head(&mut stream)

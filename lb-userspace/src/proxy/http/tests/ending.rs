@@ -146,7 +146,7 @@ fn what_a_tunnel_has_carried_counts_when_it_is_cut() {
 
 #[test]
 fn a_stream_is_counted_where_its_connection_was_until_it_has_ended() {
-    let (tell, told) = std::sync::mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel::<()>();
     let told = std::sync::Mutex::new(told);
     let address = server(move |mut stream| {
         read_head(&mut stream);
@@ -167,7 +167,7 @@ fn a_stream_is_counted_where_its_connection_was_until_it_has_ended() {
 
 #[test]
 fn who_waits_outlasts_the_last_server() {
-    let (tell, told) = std::sync::mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel::<()>();
     let told = std::sync::Mutex::new(told);
     let address = server(move |mut stream| {
         read_head(&mut stream);

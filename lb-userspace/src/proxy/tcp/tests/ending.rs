@@ -71,5 +71,5 @@ fn an_immediate_stop_says_what_became_of_each_session() {
     lines.sort();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].contains(" KQ "), "{lines:?}");
-    assert!(lines[1].contains(" 1 KD "), "{lines:?}");
+    assert!(lines[1].contains(" 1 K- "), "{lines:?}");
 }
