@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     capabilities::{self, Capability},
-    tls::{BindOptions, Remark, ServerOptions, TlsError},
+    tls::{BindOptions, Checked, ServerOptions},
 };
 
 pub(super) use self::tls::check_tls;
@@ -67,11 +67,11 @@ pub trait Host {
         names::addresses(name)
     }
     /// Reads the certificates and keys of a bind, and says what else there is to say of them.
-    fn bind_tls(&self, options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
+    fn bind_tls(&self, options: &BindOptions) -> Checked {
         crate::tls::check_bind(options)
     }
     /// Reads the certificates and keys for a server.
-    fn server_tls(&self, options: &ServerOptions) -> Result<Vec<Remark>, TlsError> {
+    fn server_tls(&self, options: &ServerOptions) -> Checked {
         crate::tls::check_server(options)
     }
 }

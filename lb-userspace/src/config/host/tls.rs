@@ -14,13 +14,16 @@ pub(in crate::config) fn check_tls(wanted: &[Wanted], host: &dyn Host) -> Vec<Di
             Wanted::Bind(options, span) => (host.bind_tls(options), *span),
             Wanted::Server(options, span) => (host.server_tls(options), *span),
         };
-        match answer {
-            Ok(remarks) => found.extend(remarks.into_iter().map(|remark| {
+        let errors = answer.errors.into_iter();
+        found.extend(errors.map(|error| {
+            placed(Severity::Error, Some(span), error.to_string()).mend(error.mend())
+        }));
+        let remarks = answer.remarks.into_iter();
+        found.extend(
+            remarks.map(|remark| {
                 placed(Severity::Warning, Some(span), remark.message).mend(remark.mend)
-            })),
-            Err(error) => found
-                .push(placed(Severity::Error, Some(span), error.to_string()).mend(error.mend())),
-        }
+            }),
+        );
     }
     found
 }
