@@ -8,7 +8,9 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Config, Diagnostics, Environment, Loaded, Rejected, Source, haproxy, host, load_all,
+    Config, Diagnostics, Environment, Loaded, Rejected, Source, haproxy,
+    host::{self, Host},
+    load_all,
     model::{Attach, Frontend},
     path::{kernel_path, remark, unlike_kernel},
 };
@@ -127,32 +129,43 @@ impl Report {
 /// Checks a file, then what it asks of this host: all of it, or, of a file that is not valid, the files of TLS, which are
 /// wrong or right whatever else is.
 pub fn check(path: &Path, environment: Environment<'_>, options: &haproxy::Options) -> Report {
-    checked(load_all(path, environment, options, None))
+    check_on(&host::ThisHost, path, environment, options)
+}
+
+/// The same on another host.
+pub fn check_on(
+    host: &dyn Host,
+    path: &Path,
+    environment: Environment<'_>,
+    options: &haproxy::Options,
+) -> Report {
+    checked(host, load_all(path, environment, options, None))
 }
 
 /// The same, where the file says what it has said before: files that it names are read anew, it is not.
 pub fn check_again(
+    host: &dyn Host,
     path: &Path,
     main: &Source,
     environment: Environment<'_>,
     options: &haproxy::Options,
 ) -> Report {
-    checked(load_all(path, environment, options, Some(main)))
+    checked(host, load_all(path, environment, options, Some(main)))
 }
 
-fn checked(loaded: Result<Loaded, Box<Rejected>>) -> Report {
+fn checked(host: &dyn Host, loaded: Result<Loaded, Box<Rejected>>) -> Report {
     match loaded {
         Ok(mut loaded) => {
             let mut diagnostics = loaded.warnings.clone();
-            diagnostics.extend(host::names::resolve(&mut loaded, &host::ThisHost));
-            diagnostics.extend(host::check(&loaded, &host::ThisHost));
+            diagnostics.extend(host::names::resolve(&mut loaded, host));
+            diagnostics.extend(host::check(&loaded, host));
             Report {
                 diagnostics,
                 config: Some(loaded.config),
             }
         }
         Err(mut rejected) => {
-            let files = host::check_tls(&rejected.tls, &host::ThisHost);
+            let files = host::check_tls(&rejected.tls, host);
             rejected.diagnostics.extend(files);
             Report {
                 diagnostics: rejected.diagnostics,

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     capabilities::{self, Capability},
-    tls::{BindOptions, Remark, ServerOptions, TlsError},
+    tls::{BindOptions, Checked, ServerOptions},
 };
 
 pub(super) use self::tls::check_tls;
@@ -67,11 +67,11 @@ pub trait Host {
         names::addresses(name)
     }
     /// Reads the certificates and keys of a bind, and says what else there is to say of them.
-    fn bind_tls(&self, options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
+    fn bind_tls(&self, options: &BindOptions) -> Checked {
         crate::tls::check_bind(options)
     }
     /// Reads the certificates and keys for a server.
-    fn server_tls(&self, options: &ServerOptions) -> Result<Vec<Remark>, TlsError> {
+    fn server_tls(&self, options: &ServerOptions) -> Checked {
         crate::tls::check_server(options)
     }
 }
@@ -121,6 +121,7 @@ pub fn check(loaded: &Loaded, host: &dyn Host) -> Vec<Diagnostic> {
     folders(loaded, host, &mut found);
     unix::check(config, host, &mut found);
     found.extend(check_tls(&loaded.places.tls, host));
+    found.extend(tls::check_names(config));
     if let Some(stats) = &config.stats
         && stats.auth.is_none()
         && stats
@@ -537,5 +538,37 @@ mod tests {
             said(&http, &host).is_empty(),
             "mode http needs no kernel path"
         );
+    }
+
+    #[test]
+    fn checks_without_the_name_that_requests_have_are_told_of() {
+        let of = |tls: &str, check: &str| {
+            let text = format!(
+                "frontends: {{ f: {{ bind: '*:80', default_backend: app }} }}\nbackends:\n  app: {{ health_check: {check}, servers: \
+                 [{{ name: s1, address: '192.0.2.1:443', tls: {tls} }}, {{ name: s2, address: '192.0.2.2:443' }}] }}\n"
+            );
+            let said = said(&text, &Imagined::default());
+            said.iter().any(|line| {
+                line.starts_with("- warning: backend app: checks of `s1` have no request")
+            })
+        };
+        let computed = "{ ca: ca.pem, sni: '%[host]' }";
+        assert!(of(computed, "{ type: https }"));
+        assert!(of(computed, "{ type: http }"));
+        assert!(of(computed, "{ type: tcp }"));
+        for (tls, check) in [
+            (computed, "{ type: none }"),
+            (computed, "{ type: ssl }"),
+            (computed, "{ type: http, tls: false }"),
+            (computed, "{ type: http, port: 81 }"),
+            (computed, "{ type: https, host: a.example }"),
+            (computed, "{ type: https, tls: { sni: a.example } }"),
+            (computed, "{ type: https, tls: { verify: chain } }"),
+            ("{ verify: none, sni: '%[host]' }", "{ type: https }"),
+            ("{ verify: chain, sni: '%[host]' }", "{ type: https }"),
+            ("{ sni: a.example }", "{ type: https }"),
+        ] {
+            assert!(!of(tls, check), "{tls} {check}");
+        }
     }
 }

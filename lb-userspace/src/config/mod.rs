@@ -85,7 +85,7 @@ mod tests;
 use std::{fs::File, io::Read, path::Path};
 
 pub(crate) use address::is_host;
-pub use check::{Format, Report, check, check_again, check_command};
+pub use check::{Format, Report, check, check_again, check_command, check_on};
 pub use decode::Environment;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub(crate) use dynamic_cookie::value as dynamic_cookie;

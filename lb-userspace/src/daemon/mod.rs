@@ -29,6 +29,7 @@ mod fast_path;
 mod files;
 mod follow;
 mod health_file;
+mod held;
 mod notify;
 mod pages;
 mod pidfile;
@@ -249,6 +250,9 @@ impl Daemon {
         // Threads from here on.
         let (log, writer) = log.start()?;
         bridge::attach(log.clone());
+        if let Some(identity) = &identity {
+            identity.complain_of_files(&topology.tls_files());
+        }
 
         let process = Arc::new(Process::new(workers, Some(hard)));
         process.set_maxconn(Some(maxconn));

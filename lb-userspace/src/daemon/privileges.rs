@@ -7,6 +7,7 @@
 //! path what it lives on; and CAP_NET_ADMIN and CAP_NET_RAW where sockets are to have addresses of others, marks or interfaces. They are ambient too, so that an lb that this one starts as its successor has them.
 
 use std::{
+    collections::BTreeSet,
     io,
     os::{
         fd::{AsFd, BorrowedFd},
@@ -149,6 +150,21 @@ impl Identity {
                 tracing::warn!(
                     "{name} may not write {folder}, where lb makes and replaces files: `chown {name} {folder}`, or name \
                      a folder of lb's own"
+                );
+            }
+        }
+    }
+
+    /// Says which of these files, which were read before, it may not read.
+    pub(super) fn complain_of_files(&self, files: &BTreeSet<PathBuf>) {
+        for file in files {
+            let allowed = accessat(CWD, file, Access::READ_OK, AtFlags::EACCESS);
+            if matches!(allowed, Err(Errno::ACCESS | Errno::PERM)) {
+                let (file, name) = (file.display(), &self.name);
+                tracing::warn!(
+                    "{name} may not read {file}, which the start has read: it stays in use as it is, and is not exchanged when it \
+                     changes, until lb is started again; let {name} read it: `chgrp {name} {file}; chmod g+r {file}`, and its \
+                     folders `chmod g+x`"
                 );
             }
         }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::{
-    StartError, amend::Amendments, fast_path, files, fixed_descriptors, notify, running::Running,
-    signals::Request, stop::STOPPING, watch,
+    StartError, amend::Amendments, fast_path, files, fixed_descriptors, held::Held, notify,
+    running::Running, signals::Request, stop::STOPPING, watch,
 };
 use crate::{
     admin::wish::Again,
@@ -177,10 +177,11 @@ impl Running {
         // A large file takes its time, and so do certificates; others wait on this thread.
         let read = tokio::task::spawn_blocking(move || {
             let (path, environment) = (&origin.path, &config::process_environment);
+            let held = Held::of(&before);
             let main = running.server_files.main.as_deref();
             let report = match main.filter(|_| what == Again::Servers) {
-                Some(main) => config::check_again(path, main, environment, &origin.options),
-                None => config::check(path, environment, &origin.options),
+                Some(main) => config::check_again(&held, path, main, environment, &origin.options),
+                None => config::check_on(&held, path, environment, &origin.options),
             };
             read(report, &running, &before, &mut amendments).map(|read| (read, amendments))
         });

@@ -44,6 +44,9 @@ pub(super) async fn enter(worker: &Worker, client: Client, index: usize) -> Opti
         (Err(_elapsed), Stage::Header) => Refused::HeaderTimeout,
         (Err(_elapsed), Stage::Tls) => Refused::TlsTimeout,
     };
+    if refused.is_of_tls() {
+        frontend.counters.failed_handshakes.inc();
+    }
     if let Refused::Tls(why) = &refused {
         tracing::debug!("frontend {}: {address}: {why}", frontend.name);
     }

@@ -64,6 +64,11 @@ impl Refused {
         )
     }
 
+    /// Whether it was the TLS handshake that failed.
+    pub(super) fn is_of_tls(&self) -> bool {
+        matches!(self, Self::TlsEmpty | Self::TlsTimeout | Self::Tls(_))
+    }
+
     /// What expressions see of it. OpenSSL has a number for each failure, rustls a sentence.
     fn fault(&self) -> Fault {
         let tls = match self {

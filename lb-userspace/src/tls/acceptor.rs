@@ -4,17 +4,15 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
 };
 
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::CryptoProvider,
     server::{
-        NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier,
-        danger::ClientCertVerifier,
+        NoServerSessionStorage, ProducesTickets, ResolvesServerCertUsingSni,
+        ServerSessionMemoryCache, WebPkiClientVerifier, danger::ClientCertVerifier,
     },
-    sign::SingleCertAndKey,
     version::{TLS12, TLS13},
 };
 use serde::{Deserialize, Serialize};
@@ -23,13 +21,14 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
     certificate::Certificate,
-    error::{Remark, TlsError},
+    error::{Checked, Remark, TlsError},
     files::{self, Overrides, Reader},
     issuers::Issuers,
     listed::{CarriedList, Changes},
     live::Live,
     options::{BindOptions, CertificateFiles, Certificates, ClientAuth, TicketKeys, Version},
     resolver::{Entry, Resolver},
+    revocation::Revocations,
     session::{ClientCertificate, Session},
     tickets::{CarriedKeys, Given, Secret, Tickets},
     trust::Clients,
@@ -75,6 +74,8 @@ impl CarriedTls {
 struct Loaded {
     certificates: Resolver,
     expiries: Expiries,
+    /// What is to be said of them.
+    remarks: Vec<Remark>,
 }
 
 /// A connection whose handshake is done.
@@ -104,6 +105,9 @@ const KEPT_SESSIONS: usize = 20_000;
 /// What a client is told that asks for a name which no certificate has: `unrecognized_name` (RFC 6066, section 3), a record of
 /// an alert. rustls has other words for it.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// What certificates with the same options are served by, and whose certificates of clients are taken with them.
+type Terms = (ServerConfig, Option<Arc<Clients>>);
 
 /// Files of certificates, and the seconds since 1970 after which they are valid no more.
 type Expiries = Vec<(PathBuf, i64)>;
@@ -154,12 +158,18 @@ impl Acceptor {
 
     /// Reads its files again if they have changed and are not being changed just now: to be called every second or so.
     pub fn follow(&self) -> Option<Result<(), TlsError>> {
-        self.live.follow(|reader| self.config(reader))
+        let followed = self.live.follow(|reader| self.config(reader))?;
+        Some(followed.inspect(|()| self.tell()))
     }
 
     /// Whether `path` is one of its files.
     pub fn uses(&self, path: &Path) -> bool {
         self.live.uses(path)
+    }
+
+    /// Its files that there are.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.live.files()
     }
 
     /// The files of its certificates.
@@ -229,7 +239,19 @@ impl Acceptor {
     /// # Errors
     /// What is wrong with them; nothing has changed then.
     pub fn replace(&self, files: &Overrides) -> Result<(), TlsError> {
-        self.live.replace(files, |reader| self.config(reader))
+        self.live.replace(files, |reader| self.config(reader))?;
+        self.tell();
+        Ok(())
+    }
+
+    /// Says what there is to say of what is in use now. At a start and a reload, [`check`] has.
+    fn tell(&self) {
+        let Some(loaded) = self.live.current() else {
+            return;
+        };
+        for remark in &loaded.remarks {
+            tracing::warn!("{}; {}", remark.message, remark.mend);
+        }
     }
 
     /// The handshake with a client.
@@ -265,10 +287,21 @@ impl Acceptor {
     }
 
     fn config(&self, reader: &mut Reader<'_>) -> Result<Loaded, TlsError> {
+        let mut wrong = Vec::new();
+        let loaded = self.made(reader, &mut wrong);
+        match wrong.into_iter().next() {
+            None => Ok(loaded),
+            Some(first) => Err(first),
+        }
+    }
+
+    /// What is made of its files. Goes on after what is `wrong`, and is of no use then.
+    fn made(&self, reader: &mut Reader<'_>, wrong: &mut Vec<TlsError>) -> Loaded {
         let mut entries = Vec::new();
         let mut expiries = Expiries::new();
+        let mut remarks = Vec::new();
         // Options that certificates have in common are made once.
-        let mut kinds: Vec<(BindOptions, ServerConfig, Option<Arc<Clients>>)> = Vec::new();
+        let mut kinds: Vec<(BindOptions, Option<Terms>)> = Vec::new();
         let mut trusts = Vec::new();
         // Which options are the same is no matter of where certificates are.
         let bind = BindOptions {
@@ -276,27 +309,39 @@ impl Acceptor {
             lists: Vec::new(),
             ..self.options.clone()
         };
-        let issuers = Issuers::read(bind.issuers.as_deref(), bind.skip_self_issued, reader)?;
-        for listed in self.listed(reader)? {
-            let certificate = Certificate::load(&listed.files, &issuers, reader)?;
-            expiries.push((listed.files.cert.clone(), certificate.expires()));
-            let certified = certificate.certified;
-            let only = Arc::new(SingleCertAndKey::from(Arc::clone(&certified)));
+        let issuers = Issuers::read(bind.issuers.as_deref(), bind.skip_self_issued, reader);
+        let issuers = kept(issuers, wrong).unwrap_or_default();
+        let listed = kept(self.listed(reader), wrong).unwrap_or_default();
+        for listed in listed {
             let options = listed.options(&bind);
-            let terms = match kinds.iter().position(|(known, ..)| *known == options) {
+            let terms = match kinds.iter().position(|(known, _)| *known == options) {
                 Some(at) => at,
                 None => {
-                    let (made, clients) =
-                        self.terms(&options, reader, &mut trusts, Arc::clone(&only))?;
-                    kinds.push((options, made, clients));
+                    let made = self.terms(&options, reader, &mut trusts, wrong);
+                    kinds.push((options, made));
                     kinds.len() - 1
                 }
             };
-            let mut config = kinds[terms].1.clone();
-            config.cert_resolver = only;
+            let certificate = Certificate::load(&listed.files, &issuers, reader);
+            let Some(certificate) = kept(certificate, wrong) else {
+                continue;
+            };
+            let Some((config, clients)) = &kinds[terms].1 else {
+                continue;
+            };
+            expiries.push((listed.files.cert.clone(), certificate.expires()));
+            let mut config = config.clone();
+            config.cert_resolver = certificate.served();
+            let Certificate {
+                certified,
+                names,
+                remarks: of_it,
+                ..
+            } = certificate;
+            remarks.extend(of_it);
             let filters = listed.line.map(|(_, line)| line.filters);
             let filters = filters.filter(|filters| !filters.is_empty());
-            let names = filters.map(|filters| {
+            let filters = filters.map(|filters| {
                 let lower = filters.iter().map(|name| name.to_ascii_lowercase());
                 lower.collect()
             });
@@ -304,68 +349,84 @@ impl Acceptor {
                 known: ClientCertificate::read(&certified.cert).map(Arc::new),
                 certified,
                 config: Arc::new(config),
-                clients: kinds[terms].2.clone(),
-                names: names.unwrap_or(certificate.names),
+                clients: clients.clone(),
+                names: filters.unwrap_or(names),
                 terms,
             });
         }
-        self.forget_tickets(&trusts);
-        Ok(Loaded {
+        if wrong.is_empty() {
+            self.forget_tickets(&trusts);
+        }
+        Loaded {
             certificates: Resolver::new(entries, self.options.strict_sni),
             expiries,
-        })
+            remarks,
+        }
     }
 
     /// What certificates with these options are served by, and whose certificates of clients are taken then. Notes the files
-    /// of those.
+    /// of those. `None` if something is wrong.
     fn terms(
         &self,
         options: &BindOptions,
         reader: &mut Reader<'_>,
         trusts: &mut Vec<Vec<u8>>,
-        certificate: Arc<SingleCertAndKey>,
-    ) -> Result<(ServerConfig, Option<Arc<Clients>>), TlsError> {
-        let provider = options.policy.provider()?;
+        wrong: &mut Vec<TlsError>,
+    ) -> Option<Terms> {
+        let provider = kept(options.policy.provider(), wrong)?;
         let mut trust = Vec::new();
         let clients = match options.client_auth {
-            ClientAuth::None => None,
+            ClientAuth::None => Some(None),
             ClientAuth::Optional | ClientAuth::Required => {
-                Some(clients(options, reader, &provider, &mut trust)?)
+                clients(options, reader, &provider, &mut trust, wrong).map(Some)
             }
         };
+        let ticketer: Option<Option<Arc<dyn ProducesTickets>>> = match &options.tickets {
+            TicketKeys::Own => {
+                // Before the CA's file can be read it is not known whose they are.
+                let keys = clients.as_ref().map(|_| self.ticketer(trust.clone()));
+                keys.and_then(|keys| kept(keys, wrong))
+                    .map(|keys| Some(keys as _))
+            }
+            TicketKeys::File(path) => {
+                let given = reader.read(path).and_then(|text| {
+                    let given = Given::read(&String::from_utf8_lossy(&text), &trust);
+                    given.map_err(|why| TlsError::TicketKeys {
+                        path: path.clone(),
+                        why,
+                    })
+                });
+                kept(given, wrong).map(|given| Some(Arc::new(given) as _))
+            }
+            TicketKeys::None => Some(None),
+        };
+        let (clients, ticketer) = (clients?, ticketer?);
         let verifier: Arc<dyn ClientCertVerifier> = match &clients {
             Some(clients) => Arc::clone(clients) as _,
             None => WebPkiClientVerifier::no_client_auth(),
         };
-        let mut config = builder(options, provider)?
+        let mut config = kept(builder(options, provider), wrong)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(certificate);
+            // Each certificate brings its own.
+            .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
         config.alpn_protocols = options
             .alpn
             .iter()
             .map(|protocol| protocol.as_bytes().to_vec())
             .collect();
         config.ignore_client_order = options.policy.orders() && !options.client_order;
-        // Tickets alone: a cache is a lock that all workers share.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        match &options.tickets {
-            TicketKeys::Own => {
-                config.ticketer = self.ticketer(trust.clone())?;
-                trusts.push(trust);
-            }
-            TicketKeys::File(path) => {
-                let text = reader.read(path)?;
-                let given = Given::read(&String::from_utf8_lossy(&text), &trust);
-                config.ticketer = Arc::new(given.map_err(|why| TlsError::TicketKeys {
-                    path: path.clone(),
-                    why,
-                })?);
-            }
-            TicketKeys::None => {
-                config.session_storage = ServerSessionMemoryCache::new(KEPT_SESSIONS);
-            }
+        config.session_storage = match &ticketer {
+            // Tickets alone: a cache is a lock that all workers share.
+            Some(_) => Arc::new(NoServerSessionStorage {}),
+            None => ServerSessionMemoryCache::new(KEPT_SESSIONS),
+        };
+        if let Some(ticketer) = ticketer {
+            config.ticketer = ticketer;
         }
-        Ok((config, clients))
+        if options.tickets == TicketKeys::Own {
+            trusts.push(trust);
+        }
+        Some((config, clients))
     }
 
     /// The keys of tickets of those whose clients are trusted for this.
@@ -443,22 +504,15 @@ impl Acceptor {
     }
 }
 
-/// Reads what `options` names as [`Acceptor::load`] would, and says what else there is to say.
-///
-/// # Errors
-/// What is wrong.
-pub fn check(options: &BindOptions) -> Result<Vec<Remark>, TlsError> {
+/// Reads what `options` names as [`Acceptor::load`] would, and says all that is wrong, and what else there is to say.
+pub fn check(options: &BindOptions) -> Checked {
     let mut reader = Reader::default();
-    let now = SystemTime::now();
-    let mut remarks = Vec::new();
-    remarks.extend(options.policy.remarks());
+    let mut errors = Vec::new();
     let acceptor = Acceptor::new(options.clone());
-    for listed in acceptor.listed(&mut reader)? {
-        let certificate = Certificate::load(&listed.files, &Issuers::default(), &mut reader)?;
-        remarks.extend(certificate.remark(&listed.files.cert, now));
-    }
-    acceptor.load()?;
-    Ok(remarks)
+    let loaded = acceptor.made(&mut reader, &mut errors);
+    let mut remarks = options.policy.remarks();
+    remarks.extend(loaded.remarks);
+    Checked { remarks, errors }
 }
 
 /// Whether `pem` is a certificate with its key, which could be served.
@@ -479,13 +533,16 @@ pub fn try_pem(path: &Path, pem: &[u8]) -> Result<(), TlsError> {
     Certificate::load(&files, &Issuers::default(), &mut reader).map(drop)
 }
 
-/// Whose certificates of clients are taken. `trust` gets what says so: a ticket holds no longer than that does.
+/// Whose certificates of clients are taken. `trust` gets what says so: a ticket holds no longer than that does. `None` if
+/// something is wrong.
 fn clients(
     options: &BindOptions,
     reader: &mut Reader<'_>,
     provider: &Arc<CryptoProvider>,
     trust: &mut Vec<u8>,
-) -> Result<Arc<Clients>, TlsError> {
+    wrong: &mut Vec<TlsError>,
+) -> Option<Arc<Clients>> {
+    let before = wrong.len();
     // Who was let in without a certificate, or with a bad one, has a ticket as well.
     trust.extend(format!("{:?} {:?}\n", options.client_auth, options.ignored).bytes());
     let mut told = RootCertStore::empty();
@@ -497,46 +554,71 @@ fn clients(
     ];
     for (path, tell) in named {
         let Some(path) = path else { continue };
-        let pem = reader.authorities(path)?;
-        let roots = roots(path, &pem)?;
+        let read = reader.authorities(path).and_then(|pem| {
+            let (roots, chain) = (roots(path, &pem)?, files::chain(path, &pem)?);
+            Ok((pem, roots, chain))
+        });
+        let Some((pem, roots, chain)) = kept(read, wrong) else {
+            continue;
+        };
         if tell {
             told.roots.extend(roots.roots.iter().cloned());
         }
         all.roots.extend(roots.roots.iter().cloned());
-        pinned.extend(files::chain(path, &pem)?);
+        pinned.extend(chain);
         trust.extend(pem);
     }
-    if all.is_empty() {
-        return Err(TlsError::NoClientCa);
+    if all.is_empty() && wrong.len() == before {
+        wrong.push(TlsError::NoClientCa);
+    }
+    let mut revoked = None;
+    if let Some(path) = &options.client_crl {
+        let read = reader.read(path).and_then(|pem| {
+            let revoked = Revocations::read(path, &pem, provider)?;
+            trust.extend(pem);
+            Ok(revoked)
+        });
+        revoked = kept(read, wrong);
+    }
+    if wrong.len() > before {
+        return None;
     }
     let mut builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(all), Arc::clone(provider))
             .clear_root_hint_subjects()
             .add_root_hint_subjects(told.subjects());
-    let mut revoked = Vec::new();
-    if let Some(path) = &options.client_crl {
-        let pem = reader.read(path)?;
-        revoked = files::revoked(path, &pem)?;
-        trust.extend(pem);
+    if let Some(lists) = revoked.as_ref().and_then(Revocations::of_profile) {
         // As OpenSSL has it, a list that should be there and is too old is no list.
-        builder = builder
-            .with_crls(revoked.clone())
-            .enforce_revocation_expiration();
+        builder = builder.with_crls(lists).enforce_revocation_expiration();
     }
     if options.client_auth == ClientAuth::Optional {
         builder = builder.allow_unauthenticated();
     }
     let chains = builder
         .build()
-        .map_err(|error| TlsError::Library(error.to_string()))?;
+        .map_err(|error| TlsError::Library(error.to_string()));
+    let chains = kept(chains, wrong)?;
     let ignored = options.ignored;
-    Ok(Arc::new(Clients::new(
+    Some(Arc::new(Clients::new(
         chains,
         pinned,
-        revoked,
+        revoked.as_ref(),
         ignored,
         Arc::clone(provider),
     )))
+}
+
+/// What there is of `result`; what is wrong instead is kept, once.
+pub(super) fn kept<T>(result: Result<T, TlsError>, wrong: &mut Vec<TlsError>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            if !wrong.contains(&error) {
+                wrong.push(error);
+            }
+            None
+        }
+    }
 }
 
 /// The library's versions from one to another.

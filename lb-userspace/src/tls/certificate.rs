@@ -10,6 +10,7 @@ use rustls::{
     Error as LibraryError,
     crypto::aws_lc_rs::sign::any_supported_type,
     pki_types::{CertificateDer, PrivateKeyDer},
+    server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use x509_parser::{
@@ -21,6 +22,7 @@ use super::{
     error::{Remark, TlsError},
     files::{self, Reader},
     issuers::Issuers,
+    ocsp,
     options::CertificateFiles,
 };
 
@@ -32,6 +34,10 @@ pub(super) struct Certificate {
     pub(super) names: Vec<String>,
     /// Not valid before and after, seconds since 1970.
     valid: (i64, i64),
+    /// The same with an OCSP response, and until when that holds.
+    stapled: Option<(Arc<CertifiedKey>, i64)>,
+    /// What is to be said of it.
+    pub(super) remarks: Vec<Remark>,
 }
 
 impl Certificate {
@@ -48,31 +54,65 @@ impl Certificate {
         let signing =
             any_supported_type(&key).map_err(|_| TlsError::UnsupportedKey(key_path.clone()))?;
         let leaf = Leaf::read(&files.cert, &chain)?;
-        let mut certified = CertifiedKey::new(chain, signing);
+        let certified = CertifiedKey::new(chain, signing);
         match certified.keys_match() {
             Ok(()) | Err(LibraryError::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
             Err(_) => {
+                let key = Arc::clone(&certified.key);
+                let is_of = |other: &CertificateDer<'static>| {
+                    let other = CertifiedKey::new(vec![other.clone()], Arc::clone(&key));
+                    other.keys_match().is_ok()
+                };
+                if certified.cert.iter().skip(1).any(is_of) {
+                    return Err(TlsError::Disordered(files.cert.clone()));
+                }
                 return Err(TlsError::Mismatch {
                     cert: files.cert.clone(),
-                    key: key_path.clone(),
+                    key: key_path,
                 });
             }
         }
+        let certified = Arc::new(certified);
+        let mut remarks = Vec::new();
+        let mut stapled = None;
         if let Some(path) = &files.ocsp {
             let response = reader.read(path)?;
-            // An OCSPResponse is a SEQUENCE (RFC 6960, section 4.2.1).
-            if response.first() != Some(&0x30) {
-                return Err(TlsError::Broken {
-                    path: path.clone(),
-                    why: "it is no OCSP response in DER".into(),
-                });
+            match ocsp::holds_until(&response, &certified.cert, now()) {
+                Ok(until) => {
+                    let mut with = CertifiedKey::clone(&certified);
+                    with.ocsp = Some(response);
+                    stapled = Some((Arc::new(with), until));
+                }
+                // Without one clients get on; without the certificate they do not.
+                Err(why) => remarks.push(Remark {
+                    message: format!(
+                        "the OCSP response in `{}` is not stapled: {why}",
+                        path.display()
+                    ),
+                    mend: format!(
+                        "fetch another: `openssl ocsp -issuer CA -cert {} -url URL -noverify -respout {}`, or remove it",
+                        files.cert.display(),
+                        path.display()
+                    ),
+                }),
             }
-            certified.ocsp = Some(response);
         }
-        Ok(Self {
-            certified: Arc::new(certified),
+        let mut this = Self {
+            certified,
             names: leaf.names,
             valid: leaf.valid,
+            stapled,
+            remarks,
+        };
+        this.remarks.extend(this.remark(&files.cert));
+        Ok(this)
+    }
+
+    /// As it is served.
+    pub(super) fn served(&self) -> Arc<Served> {
+        Arc::new(Served {
+            bare: Arc::clone(&self.certified),
+            stapled: self.stapled.clone(),
         })
     }
 
@@ -81,12 +121,9 @@ impl Certificate {
         self.valid.1
     }
 
-    /// What is worth saying of it at `now`.
-    pub(super) fn remark(&self, path: &Path, now: SystemTime) -> Option<Remark> {
-        let now = now
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|since| i64::try_from(since.as_secs()).ok())?;
+    /// What is worth saying of its dates.
+    fn remark(&self, path: &Path) -> Option<Remark> {
+        let now = now();
         let path = path.display();
         let days = |seconds: i64| seconds / 86_400;
         match self.valid {
@@ -104,6 +141,28 @@ impl Certificate {
             _ => None,
         }
     }
+}
+
+/// One certificate for whoever comes, with its OCSP response as long as that holds.
+#[derive(Debug)]
+pub(super) struct Served {
+    bare: Arc<CertifiedKey>,
+    stapled: Option<(Arc<CertifiedKey>, i64)>,
+}
+
+impl ResolvesServerCert for Served {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let holding = self.stapled.as_ref().filter(|(_, until)| now() < *until);
+        let chosen = holding.map_or(&self.bare, |(stapled, _)| stapled);
+        Some(Arc::clone(chosen))
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.map_or(0, |since| since.as_secs());
+    i64::try_from(since).unwrap_or(i64::MAX)
 }
 
 /// The key of a certificate whose file is `pem`: where the file says, else in the same file, else beside it.

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::IpAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,21 +14,23 @@ use std::{
 use rustls::{
     ClientConfig, Error as LibraryError, RootCertStore,
     client::{Resumption, Tls12Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
-    pki_types::ServerName as Name,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName as Name},
     sign::SingleCertAndKey,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    acceptor::{roots, versions},
+    acceptor::{kept, roots, versions},
     certificate::Certificate,
-    error::{Remark, TlsError},
+    error::{Checked, TlsError},
     files::{self, Overrides, Reader},
     issuers::Issuers,
     live::Live,
     options::{ServerName, ServerOptions},
-    trust::{Anybody, Servers},
+    revocation::Revocations,
+    trust::{Anybody, Plain, Servers},
 };
 
 /// The TLS to one server, shared by all workers and its health check.
@@ -97,6 +99,11 @@ impl Connector {
         self.live.follow(|reader| self.config(reader))
     }
 
+    /// Its files that there are.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.live.files()
+    }
+
     /// What it reads for one of its files now.
     ///
     /// # Errors
@@ -144,47 +151,39 @@ impl Connector {
     }
 
     fn config(&self, reader: &mut Reader<'_>) -> Result<ClientConfig, TlsError> {
+        let mut wrong = Vec::new();
+        let made = self.made(reader, &mut wrong);
+        let first = wrong.into_iter().next();
+        // There is none only if something is wrong.
+        made.ok_or_else(|| first.unwrap_or(TlsError::NoVersion))
+    }
+
+    /// What is made of its files; `None` if something is `wrong`.
+    fn made(&self, reader: &mut Reader<'_>, wrong: &mut Vec<TlsError>) -> Option<ClientConfig> {
         let options = &self.options;
         let library = |error: LibraryError| TlsError::Library(error.to_string());
-        let provider = options.policy.provider()?;
-        let verifier: Arc<dyn ServerCertVerifier> = match (options.verify, &options.ca) {
-            (false, _) => Arc::new(Anybody::new(Arc::clone(&provider))),
-            (true, ca) => {
-                let (roots, pinned) = match ca {
-                    Some(path) => {
-                        let pem = reader.authorities(path)?;
-                        (roots(path, &pem)?, files::chain(path, &pem)?)
-                    }
-                    None => (system_roots()?, Vec::new()),
-                };
-                let mut chains =
-                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
-                let mut pinned = pinned;
-                if let Some(path) = &options.crl {
-                    // As OpenSSL has it, a list that should be there and is too old is no list.
-                    let revoked = files::revoked(path, &reader.read(path)?)?;
-                    chains = chains.with_crls(revoked).enforce_revocation_expiration();
-                    pinned.clear();
-                }
-                let chains = chains
-                    .build()
-                    .map_err(|error| TlsError::Library(error.to_string()))?;
-                Arc::new(Servers::new(chains, pinned, options.any_name))
+        let provider = kept(options.policy.provider(), wrong)?;
+        let verifier: Option<Arc<dyn ServerCertVerifier>> = match options.verify {
+            false => Some(Arc::new(Anybody::new(Arc::clone(&provider)))),
+            true => {
+                servers(options, reader, &provider, wrong).map(|servers| Arc::new(servers) as _)
             }
         };
+        let shown = options.client_cert.as_ref().map(|files| {
+            let certificate = Certificate::load(files, &Issuers::default(), reader);
+            kept(certificate, wrong)
+        });
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions(options.min_version, options.max_version))
-            .map_err(library)?
+            .map_err(library);
+        let builder = kept(builder, wrong)?
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
-        let mut config = match &options.client_cert {
+            .with_custom_certificate_verifier(verifier?);
+        let mut config = match shown {
             None => builder.with_no_client_auth(),
-            Some(files) => {
-                let certificate = Certificate::load(files, &Issuers::default(), reader)?;
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
-                    certificate.certified,
-                )))
-            }
+            Some(certificate) => builder.with_client_cert_resolver(Arc::new(
+                SingleCertAndKey::from(certificate?.certified),
+            )),
         };
         config.resumption = match (options.resume, options.tickets) {
             (false, _) => Resumption::disabled(),
@@ -196,25 +195,77 @@ impl Connector {
             .iter()
             .map(|protocol| protocol.as_bytes().to_vec())
             .collect();
-        Ok(config)
+        Some(config)
     }
 }
 
-/// Reads what `options` names as [`Connector::load`] would, and says what else there is to say.
-///
-/// # Errors
-/// What is wrong.
-pub fn check(options: &ServerOptions) -> Result<Vec<Remark>, TlsError> {
-    Connector::new(options.clone()).load()?;
-    Ok(options.policy.remarks())
+/// Reads what `options` names as [`Connector::load`] would, and says all that is wrong, and what else there is to say.
+pub fn check(options: &ServerOptions) -> Checked {
+    let mut errors = Vec::new();
+    let connector = Connector::new(options.clone());
+    connector.made(&mut Reader::default(), &mut errors);
+    Checked {
+        remarks: options.policy.remarks(),
+        errors,
+    }
+}
+
+/// Whose certificates are taken; `None` if something is wrong.
+fn servers(
+    options: &ServerOptions,
+    reader: &mut Reader<'_>,
+    provider: &Arc<CryptoProvider>,
+    wrong: &mut Vec<TlsError>,
+) -> Option<Servers> {
+    let trusted = match &options.ca {
+        Some(path) => reader.authorities(path).and_then(|pem| {
+            let roots = roots(path, &pem)?;
+            Ok((roots, files::chain(path, &pem)?))
+        }),
+        None => system_roots(),
+    };
+    let trusted = kept(trusted, wrong);
+    let revoked = options.crl.as_ref().map(|path| {
+        let read = reader.read(path);
+        let read = read.and_then(|pem| Revocations::read(path, &pem, provider));
+        kept(read, wrong)
+    });
+    let (roots, trusted) = trusted?;
+    let mut chains = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
+    let mut plain = None;
+    let mut pinned = match options.ca {
+        Some(_) => trusted.clone(),
+        None => Vec::new(),
+    };
+    if let Some(revoked) = revoked {
+        let revoked = revoked?;
+        match revoked.of_profile() {
+            // As OpenSSL has it, a list that should be there and is too old is no list.
+            Some(lists) => chains = chains.with_crls(lists).enforce_revocation_expiration(),
+            None => {
+                plain = Some(Plain {
+                    trusted,
+                    lists: revoked.lists(),
+                    provider: Arc::clone(provider),
+                });
+            }
+        }
+        pinned.clear();
+    }
+    let chains = chains
+        .build()
+        .map_err(|error| TlsError::Library(error.to_string()));
+    let chains = kept(chains, wrong)?;
+    Some(Servers::new(chains, pinned, options.any_name, plain))
 }
 
 /// Whom this host trusts. What of it cannot be read is left out, as everybody does.
-fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
+fn system_roots() -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>), TlsError> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let all = rustls_native_certs::load_native_certs().certs;
+    roots.add_parsable_certificates(all.iter().cloned());
     match roots.is_empty() {
         true => Err(TlsError::NoRoots),
-        false => Ok(Arc::new(roots)),
+        false => Ok((Arc::new(roots), all)),
     }
 }

@@ -1,6 +1,11 @@
 //! What is wrong with certificates and keys, and what to do about it.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::accounts;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -14,6 +19,8 @@ pub enum TlsError {
         why: String,
         /// There is no such file.
         absent: bool,
+        /// It is for others to read.
+        denied: bool,
     },
     /// A folder without a certificate in it.
     #[error("the folder `{}` has no certificate in it", .0.display())]
@@ -38,12 +45,23 @@ pub enum TlsError {
         /// The key's file.
         key: PathBuf,
     },
+    /// A chain whose first certificate is another than the key's.
+    #[error("the certificates in `{}` are in the wrong order: the first is a CA's, and the key belongs to a later one", .0.display())]
+    Disordered(PathBuf),
     /// Not what it is to be.
     #[error("`{}` is broken: {why}", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
         /// In which way.
+        why: String,
+    },
+    /// Lists of revoked certificates that cannot be gone by.
+    #[error("the list of revoked certificates in `{}` cannot be used: {why}", path.display())]
+    Revocations {
+        /// The file.
+        path: PathBuf,
+        /// Why.
         why: String,
     },
     /// A line of a list of certificates.
@@ -96,6 +114,17 @@ impl TlsError {
                 .unwrap_or_default()
                 .to_lowercase(),
             absent: error.kind() == io::ErrorKind::NotFound,
+            denied: error.kind() == io::ErrorKind::PermissionDenied,
+        }
+    }
+
+    /// The file that somebody else may read, and this process may not.
+    pub fn denied(&self) -> Option<&Path> {
+        match self {
+            Self::Unreadable {
+                path, denied: true, ..
+            } => Some(path),
+            _ => None,
         }
     }
 
@@ -106,8 +135,12 @@ impl TlsError {
                 "name a file that is there; relative paths begin at the configuration's folder"
                     .into()
             }
-            Self::Unreadable { .. } => {
-                "let the user that lb starts as read it: `ls -l` shows who may".into()
+            Self::Unreadable { path, denied: true, .. } => {
+                let (name, path) = (accounts::own_name(), path.display());
+                format!("let the user `{name}` read it: `namei -l {path}` shows who may on the way there")
+            }
+            Self::Unreadable { path, .. } => {
+                format!("put a file of its kind there: `ls -l {}` shows what it is", path.display())
             }
             Self::EmptyFolder(_) => {
                 "put PEM files with chain and key there, or `NAME.crt` beside `NAME.key`".into()
@@ -125,10 +158,22 @@ impl TlsError {
             Self::UnsupportedKey(_) => {
                 "make a new one: `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`, and a certificate for it".into()
             }
-            Self::Mismatch { .. } => {
-                "name the key that the certificate was made for; `openssl x509 -noout -pubkey` and `openssl pkey -pubout` show the same for both".into()
+            Self::Mismatch { cert, key } => format!(
+                "name the key that the certificate was made for; `openssl x509 -noout -pubkey -in {}` and `openssl pkey -pubout -in {}` show the same then",
+                cert.display(),
+                key.display()
+            ),
+            Self::Disordered(_) => {
+                "put the server's own certificate first, then the one that signed it, and so on upwards".into()
             }
-            Self::Broken { .. } => "`openssl x509 -noout -text -in FILE` shows what OpenSSL makes of it".into(),
+            Self::Broken { path, .. } => format!(
+                "write it anew; `openssl storeutl -noout {}` lists what OpenSSL finds in it",
+                path.display()
+            ),
+            Self::Revocations { path, .. } => format!(
+                "let each CA write a whole one: `openssl ca -gencrl -out {}`, with `crlnumber` in its configuration",
+                path.display()
+            ),
             Self::List { .. } => {
                 "write a certificate, options in brackets, and names: `site.pem [alpn h2] *.example.org`".into()
             }
@@ -155,4 +200,13 @@ pub struct Remark {
     pub message: String,
     /// What to do.
     pub mend: String,
+}
+
+/// What was found in files that are to be used.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checked {
+    /// What is worth saying.
+    pub remarks: Vec<Remark>,
+    /// What is wrong: they cannot be used.
+    pub errors: Vec<TlsError>,
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use rustls::pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
+    pem::{Error as PemError, PemObject},
 };
 
 use super::{
@@ -199,7 +200,11 @@ fn appended(cert: &Path, extension: &str) -> PathBuf {
 pub(super) fn chain(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| broken(path, error))?;
+        .map_err(|error| match is_encrypted(pem) {
+            // An old form of these keeps lines that are no base64.
+            true => TlsError::EncryptedKey(path.to_owned()),
+            false => broken(path, error),
+        })?;
     match chain.is_empty() {
         true => Err(TlsError::NoCertificate(path.to_owned())),
         false => Ok(chain),
@@ -225,14 +230,19 @@ pub(super) fn revoked(
 
 /// The private key in a file; `None` if there is none.
 pub(super) fn key(path: &Path, pem: &[u8]) -> Result<Option<PrivateKeyDer<'static>>, TlsError> {
-    let mentions = |text: &[u8]| pem.windows(text.len()).any(|window| window == text);
-    if mentions(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || mentions(b"Proc-Type: 4,ENCRYPTED") {
+    if is_encrypted(pem) {
         return Err(TlsError::EncryptedKey(path.to_owned()));
     }
     PrivateKeyDer::pem_slice_iter(pem)
         .next()
         .transpose()
         .map_err(|error| broken(path, error))
+}
+
+/// Whether a key in it wants a pass phrase.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let mentions = |text: &[u8]| pem.windows(text.len()).any(|window| window == text);
+    mentions(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || mentions(b"Proc-Type: 4,ENCRYPTED")
 }
 
 /// The part of a PEM file that is its private key.
@@ -253,9 +263,23 @@ pub(super) fn key_text(pem: &[u8]) -> Option<&[u8]> {
     rest.as_bytes().get(..end)
 }
 
-fn broken(path: &Path, error: rustls::pki_types::pem::Error) -> TlsError {
+fn broken(path: &Path, error: PemError) -> TlsError {
+    let line = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    let why = match error {
+        PemError::MissingSectionEnd { end_marker } => {
+            let label = line(&end_marker);
+            format!("it has no `-----END {label}-----`, as if it had been cut off")
+        }
+        PemError::IllegalSectionStart { line: start } => {
+            format!("`{}` begins nothing that PEM has", line(&start))
+        }
+        PemError::Base64Decode(_) => {
+            "between the lines of PEM there is something else than base64".into()
+        }
+        error => error.to_string(),
+    };
     TlsError::Broken {
         path: path.to_owned(),
-        why: error.to_string(),
+        why,
     }
 }

@@ -83,6 +83,14 @@ impl<T> Live<T> {
         Some(self.make(&mut control, make))
     }
 
+    /// Its files that there were when they were read.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let control = self.control();
+        let files = control.files.files();
+        let there = files.filter(|path| control.files.stamp(path) != Some(Stamp::default()));
+        there.map(Path::to_owned).collect()
+    }
+
     /// Whether `path` is one of its files.
     pub(super) fn uses(&self, path: &Path) -> bool {
         self.control().files.files().any(|seen| seen == path)

@@ -11,7 +11,7 @@ use rustls::{
         verify_server_name,
     },
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, CertificateRevocationListDer, ServerName as Name, UnixTime},
+    pki_types::{CertificateDer, ServerName as Name, UnixTime},
     server::{
         ParsedCertificate,
         danger::{ClientCertVerified, ClientCertVerifier},
@@ -20,7 +20,8 @@ use rustls::{
 
 use super::{
     certificate::validity,
-    verdict::{Ignored, Judge, Verdict, is_ignored},
+    revocation::{List, Revocations},
+    verdict::{Ignored, Judge, Side, Verdict, is_ignored},
 };
 
 /// Whose chain ends at a CA of the file, or who is in it.
@@ -32,6 +33,15 @@ pub(super) struct Servers {
     chains: Arc<WebPkiServerVerifier>,
     pinned: Vec<CertificateDer<'static>>,
     any_name: bool,
+    plain: Option<Plain>,
+}
+
+/// Lists of revoked certificates that webpki does not look at, and who is trusted.
+#[derive(Debug)]
+pub(super) struct Plain {
+    pub(super) trusted: Vec<CertificateDer<'static>>,
+    pub(super) lists: Vec<List>,
+    pub(super) provider: Arc<CryptoProvider>,
 }
 
 impl Servers {
@@ -39,11 +49,13 @@ impl Servers {
         chains: Arc<WebPkiServerVerifier>,
         pinned: Vec<CertificateDer<'static>>,
         any_name: bool,
+        plain: Option<Plain>,
     ) -> Self {
         Self {
             chains,
             pinned,
             any_name,
+            plain,
         }
     }
 
@@ -74,7 +86,18 @@ impl ServerCertVerifier for Servers {
             let verified = self
                 .chains
                 .verify_server_cert(certificate, between, name, ocsp, now);
-            return self.named(verified);
+            let verified = self.named(verified)?;
+            if let Some(plain) = &self.plain {
+                let judge = Judge {
+                    trusted: &plain.trusted,
+                    revoked: &plain.lists,
+                    provider: &plain.provider,
+                    now,
+                    of: Side::Server,
+                };
+                judge.by_lists(&whole(certificate, between))?;
+            }
+            return Ok(verified);
         }
         in_date(certificate, now)?;
         let named = verify_server_name(&ParsedCertificate::try_from(certificate)?, name);
@@ -106,6 +129,15 @@ impl ServerCertVerifier for Servers {
     }
 }
 
+fn whole<'a>(
+    certificate: &CertificateDer<'a>,
+    between: &[CertificateDer<'a>],
+) -> Vec<CertificateDer<'a>> {
+    let mut chain = vec![certificate.clone()];
+    chain.extend(between.iter().cloned());
+    chain
+}
+
 fn in_date(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), LibraryError> {
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     match validity(certificate) {
@@ -121,24 +153,35 @@ fn in_date(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Librar
 pub(super) struct Clients {
     chains: Arc<dyn ClientCertVerifier>,
     pinned: Vec<CertificateDer<'static>>,
-    revoked: Vec<CertificateRevocationListDer<'static>>,
+    /// Somebody says who is trusted no more.
+    revokes: bool,
+    /// By these lists, if it is not webpki alone that looks at them.
+    lists: Vec<List>,
+    /// It does not look at them.
+    plain: bool,
     /// What of the certificate itself, and of those above it.
     ignored: [Ignored; 2],
     provider: Arc<CryptoProvider>,
 }
 
 impl Clients {
+    /// Where `revoked` are plain ones, `chains` looks at none.
     pub(super) fn new(
         chains: Arc<dyn ClientCertVerifier>,
         pinned: Vec<CertificateDer<'static>>,
-        revoked: Vec<CertificateRevocationListDer<'static>>,
+        revoked: Option<&Revocations>,
         ignored: [Ignored; 2],
         provider: Arc<CryptoProvider>,
     ) -> Self {
+        let plain = revoked.is_some_and(Revocations::are_plain);
+        let looks = plain || ignored.iter().any(|ignored| !ignored.is_empty());
+        let lists = revoked.filter(|_| looks).map(Revocations::lists);
         Self {
             chains,
             pinned,
-            revoked,
+            revokes: revoked.is_some(),
+            lists: lists.unwrap_or_default(),
+            plain,
             ignored,
             provider,
         }
@@ -165,8 +208,12 @@ impl Clients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, LibraryError> {
         let listed = self.pinned.contains(certificate);
-        if !listed || !self.revoked.is_empty() {
-            return self.chains.verify_client_cert(certificate, between, now);
+        if !listed || self.revokes {
+            let verified = self.chains.verify_client_cert(certificate, between, now)?;
+            if self.plain {
+                self.judge(now).by_lists(&whole(certificate, between))?;
+            }
+            return Ok(verified);
         }
         in_date(certificate, now)?;
         Ok(ClientCertVerified::assertion())
@@ -175,9 +222,10 @@ impl Clients {
     fn judge(&self, now: UnixTime) -> Judge<'_> {
         Judge {
             trusted: &self.pinned,
-            revoked: &self.revoked,
+            revoked: &self.lists,
             provider: &self.provider,
             now,
+            of: Side::Client,
         }
     }
 }
@@ -206,9 +254,7 @@ impl ClientCertVerifier for Clients {
         if verified.is_ok() || self.ignored.iter().all(|ignored| ignored.is_empty()) {
             return verified;
         }
-        let mut chain = vec![certificate.clone()];
-        chain.extend(between.iter().cloned());
-        let found = self.judge(now).found(&chain);
+        let found = self.judge(now).found(&whole(certificate, between));
         match is_ignored(&found, of_certificate, of_authorities) {
             true => Ok(ClientCertVerified::assertion()),
             false => verified,

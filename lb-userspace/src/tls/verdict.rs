@@ -3,14 +3,18 @@
 //! OpenSSL would meet them (its `X509_verify_cert`).
 
 use rustls::{
+    CertificateError, Error as LibraryError,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime},
+    pki_types::{CertificateDer, UnixTime},
 };
 use x509_parser::{
+    extensions::ExtendedKeyUsage,
+    oid_registry::Oid,
     prelude::{FromDer, X509Certificate},
-    revocation_list::CertificateRevocationList,
-    x509::{AlgorithmIdentifier, SubjectPublicKeyInfo},
+    x509::SubjectPublicKeyInfo,
 };
+
+use super::revocation::List;
 
 /// No chain is longer.
 const MOST: usize = 20;
@@ -33,6 +37,7 @@ const REVOKED: u8 = 23;
 const INVALID_CA: u8 = 24;
 const PATH_TOO_LONG: u8 = 25;
 const INVALID_PURPOSE: u8 = 26;
+const NO_CRL_SIGN: u8 = 35;
 
 /// Names of the errors that there are, without `X509_V_ERR_`.
 const NAMES: &[(&str, u8)] = &[
@@ -53,6 +58,7 @@ const NAMES: &[(&str, u8)] = &[
     ("INVALID_CA", INVALID_CA),
     ("PATH_LENGTH_EXCEEDED", PATH_TOO_LONG),
     ("INVALID_PURPOSE", INVALID_PURPOSE),
+    ("KEYUSAGE_NO_CRL_SIGN", NO_CRL_SIGN),
 ];
 
 /// Errors that are passed over: a bit each.
@@ -128,9 +134,17 @@ pub(super) fn is_ignored(found: &[Found], certificate: Ignored, authority: Ignor
 /// Whom a chain is looked at by.
 pub(super) struct Judge<'a> {
     pub(super) trusted: &'a [CertificateDer<'static>],
-    pub(super) revoked: &'a [CertificateRevocationListDer<'static>],
+    pub(super) revoked: &'a [List],
     pub(super) provider: &'a CryptoProvider,
     pub(super) now: UnixTime,
+    pub(super) of: Side,
+}
+
+/// Whose chain it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
 }
 
 struct Chain<'a> {
@@ -142,6 +156,19 @@ struct Chain<'a> {
 }
 
 impl Judge<'_> {
+    /// Whether a chain that webpki has found good is so by the lists too, and all the way that these were looked up by.
+    pub(super) fn by_lists(&self, sent: &[CertificateDer<'_>]) -> Result<(), LibraryError> {
+        let found = self.looked_for(sent).ok_or(CertificateError::BadEncoding)?;
+        let has = |wanted: u8| found.iter().any(|(_, error)| *error == wanted);
+        Err(match () {
+            () if found.is_empty() => return Ok(()),
+            () if has(REVOKED) => CertificateError::Revoked,
+            () if has(CRL_EXPIRED) => CertificateError::ExpiredRevocationList,
+            () => CertificateError::UnknownRevocationStatus,
+        }
+        .into())
+    }
+
     /// What is wrong with a chain that was refused: never nothing.
     pub(super) fn found(&self, sent: &[CertificateDer<'_>]) -> Vec<Found> {
         let mut found = self.looked_for(sent).unwrap_or_default();
@@ -166,7 +193,7 @@ impl Judge<'_> {
             found.push((depth(last), error));
         }
         for (at, certificate) in chain.all.iter().enumerate() {
-            uses(certificate, at, &mut found);
+            uses(certificate, at, self.of, &mut found);
         }
         if !self.revoked.is_empty() {
             for (at, certificate) in chain.all.iter().enumerate() {
@@ -183,12 +210,7 @@ impl Judge<'_> {
             let at = above - 1;
             let certificate = &chain.all[at];
             if let Some(issuer) = chain.all.get(above)
-                && !self.is_signed(
-                    certificate.tbs_certificate.as_ref(),
-                    &certificate.signature_algorithm,
-                    &certificate.signature_value.data,
-                    issuer.public_key(),
-                )
+                && !self.has_signed(issuer, certificate)
             {
                 found.push((depth(at), BAD_SIGNATURE));
             }
@@ -222,7 +244,16 @@ impl Judge<'_> {
         {
             let issues =
                 |other: &X509Certificate<'_>| other.subject().as_raw() == last.issuer().as_raw();
-            if let Some(anchor) = trusted.iter().find(|other| issues(other)) {
+            // A CA with a new key has the name of the one before.
+            let is_by = |other: &&X509Certificate<'_>| self.has_signed(other, last);
+            let named: Vec<_> = trusted.iter().filter(|other| issues(other)).collect();
+            let of_several = || named.iter().copied().find(is_by);
+            let anchor = match named.as_slice() {
+                [] => None,
+                [only] => Some(*only),
+                [first, ..] => of_several().or(Some(*first)),
+            };
+            if let Some(anchor) = anchor {
                 chain.anchored = is_self_issued(anchor);
                 let itself = anchor.as_raw() == last.as_raw();
                 if !itself && is_self_issued(last) {
@@ -259,53 +290,71 @@ impl Judge<'_> {
         issuer: Option<&X509Certificate<'_>>,
         found: &mut Vec<Found>,
     ) {
-        let lists = self.revoked.iter().filter_map(|der| {
-            let (_, list) = CertificateRevocationList::from_der(der.as_ref()).ok()?;
-            Some(list)
-        });
-        let mut of_issuer =
-            lists.filter(|list| list.issuer().as_raw() == certificate.issuer().as_raw());
-        let Some(list) = of_issuer.next() else {
-            found.push((depth(at), NO_CRL));
-            return;
-        };
-        if list.last_update().timestamp() > self.seconds() {
-            found.push((depth(at), CRL_NOT_YET_VALID));
-        }
-        let next = list.next_update();
-        if next.is_some_and(|next| next.timestamp() < self.seconds()) {
-            found.push((depth(at), CRL_EXPIRED));
-        }
+        let name = certificate.issuer().as_raw();
+        let of_issuer = self.revoked.iter().filter(|list| list.issuer == name);
+        let lists: Vec<&List> = of_issuer.collect();
         let issuer = issuer.unwrap_or(certificate);
-        if !self.is_signed(
-            list.tbs_cert_list.as_ref(),
-            &list.signature_algorithm,
-            &list.signature_value.data,
+        // A CA with a new key has the name of the one before: one of its lists has to be good.
+        let mut why = vec![NO_CRL];
+        for list in &lists {
+            why = self.wrong_with(list, issuer);
+            if why.is_empty() {
+                break;
+            }
+        }
+        if lists
+            .iter()
+            .any(|list| list.serials.contains(certificate.raw_serial()))
+        {
+            why.push(REVOKED);
+        }
+        found.extend(why.into_iter().map(|error| (depth(at), error)));
+    }
+
+    /// Of a list that is to be `issuer`'s.
+    fn wrong_with(&self, list: &List, issuer: &X509Certificate<'_>) -> Vec<u8> {
+        let mut why = Vec::new();
+        let usage = issuer.key_usage().ok().flatten();
+        if usage.is_some_and(|usage| !usage.value.crl_sign()) {
+            why.push(NO_CRL_SIGN);
+        }
+        if list.written > self.seconds() {
+            why.push(CRL_NOT_YET_VALID);
+        }
+        if list.next.is_some_and(|next| next < self.seconds()) {
+            why.push(CRL_EXPIRED);
+        }
+        let key = issuer.public_key();
+        if !self.is_signed(&list.signed, &list.algorithm, &list.signature, key) {
+            why.push(BAD_CRL_SIGNATURE);
+        }
+        why
+    }
+
+    fn has_signed(&self, issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
+        self.is_signed(
+            certificate.tbs_certificate.as_ref(),
+            &certificate.signature_algorithm.algorithm,
+            &certificate.signature_value.data,
             issuer.public_key(),
-        ) {
-            found.push((depth(at), BAD_CRL_SIGNATURE));
-        }
-        let mut revoked = list.iter_revoked_certificates();
-        if revoked.any(|revoked| revoked.raw_serial() == certificate.raw_serial()) {
-            found.push((depth(at), REVOKED));
-        }
+        )
     }
 
     fn is_signed(
         &self,
         message: &[u8],
-        signature_algorithm: &AlgorithmIdentifier<'_>,
+        signature_algorithm: &Oid<'_>,
         signature: &[u8],
         key: &SubjectPublicKeyInfo<'_>,
     ) -> bool {
         let known = self.provider.signature_verification_algorithms.all;
-        let is = |der: &[u8], algorithm: &AlgorithmIdentifier<'_>| {
+        let is = |der: &[u8], algorithm: &Oid<'_>| {
             // Object identifier and parameters, without what is around them.
             let parsed = x509_parser::der_parser::parse_der(der)
                 .map(|(_, oid)| oid)
                 .ok()
                 .and_then(|oid| oid.as_oid().ok().cloned());
-            parsed.is_some_and(|oid| oid == algorithm.algorithm)
+            parsed.is_some_and(|oid| oid == *algorithm)
         };
         let curve = key
             .algorithm
@@ -320,7 +369,7 @@ impl Judge<'_> {
         };
         known.iter().any(|algorithm| {
             is(&algorithm.signature_alg_id(), signature_algorithm)
-                && is(&algorithm.public_key_alg_id(), &key.algorithm)
+                && is(&algorithm.public_key_alg_id(), &key.algorithm.algorithm)
                 && of_curve(&algorithm.public_key_alg_id())
                 && algorithm
                     .verify_signature(&key.subject_public_key.data, message, signature)
@@ -334,10 +383,14 @@ impl Judge<'_> {
 }
 
 /// What a certificate is for.
-fn uses(certificate: &X509Certificate<'_>, at: usize, found: &mut Vec<Found>) {
+fn uses(certificate: &X509Certificate<'_>, at: usize, of: Side, found: &mut Vec<Found>) {
     if at == 0 {
         let usage = certificate.extended_key_usage().ok().flatten();
-        if usage.is_some_and(|usage| !usage.value.client_auth && !usage.value.any) {
+        let is_for = |usage: &ExtendedKeyUsage<'_>| match of {
+            Side::Client => usage.client_auth,
+            Side::Server => usage.server_auth,
+        };
+        if usage.is_some_and(|usage| !is_for(usage.value) && !usage.value.any) {
             found.push((0, INVALID_PURPOSE));
         }
         return;

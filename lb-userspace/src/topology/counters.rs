@@ -237,6 +237,8 @@ pub struct FrontendCounters {
     pub intercepted: Counter,
     /// `ereq`: requests that were none, or that the client broke off.
     pub request_errors: Counter,
+    /// `ssl_failed_handshake`: TLS handshakes that failed, were broken off, or not done in time.
+    pub failed_handshakes: Counter,
     /// Requests and responses (mode http).
     pub http: HttpCounters,
     /// Requests in mode http, else sessions: from their beginning to their end.

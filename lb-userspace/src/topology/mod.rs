@@ -4,7 +4,13 @@
 //! [`Backend`]; fast path, proxy and statistics read it, or subscribe to [`Topology::changes`]. Decisions are pure and
 //! nothing here touches a socket.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
 
 use tokio::sync::{broadcast, watch};
 
@@ -266,14 +272,14 @@ impl Topology {
     }
 
     /// Reads the certificates and keys of all binds and servers. Until then TLS refuses everybody. Of what is in use already
-    /// it is only found out whether they could be read again.
+    /// it is only found out whether they could be read again, by whoever may.
     ///
     /// # Errors
     /// The first that cannot be used, with whose it is.
     pub fn load_tls(&self) -> Result<(), (String, TlsError)> {
         for (whose, acceptor) in self.acceptors() {
             let loaded = match acceptor.is_loaded() {
-                true => acceptor.try_out(&Overrides::default()),
+                true => unless_denied(acceptor.try_out(&Overrides::default())),
                 false => acceptor.load(),
             };
             loaded.map_err(|error| (whose, error))?;
@@ -281,7 +287,7 @@ impl Topology {
         for server in self.backends.iter().flat_map(|backend| &backend.servers) {
             for connector in server.connectors() {
                 let loaded = match connector.is_loaded() {
-                    true => connector.try_out(),
+                    true => unless_denied(connector.try_out()),
                     false => connector.load(),
                 };
                 loaded.map_err(|error| {
@@ -290,6 +296,15 @@ impl Topology {
             }
         }
         Ok(())
+    }
+
+    /// The files of all that.
+    pub fn tls_files(&self) -> BTreeSet<PathBuf> {
+        let binds = self.acceptors().flat_map(|(_, acceptor)| acceptor.files());
+        let servers = self.backends.iter().flat_map(|backend| &backend.servers);
+        let connectors = servers.flat_map(|server| server.connectors());
+        let files = connectors.flat_map(|connector| connector.files());
+        binds.chain(files).collect()
     }
 
     /// Reads certificates and keys again whose files are not as they were, at once.
@@ -343,6 +358,14 @@ impl Topology {
             _ => address,
         }
     }
+}
+
+/// Who may not read a file has read it before, where something was made of it.
+fn unless_denied(tried: Result<(), TlsError>) -> Result<(), TlsError> {
+    tried.or_else(|error| match error.denied() {
+        Some(_) => Ok(()),
+        None => Err(error),
+    })
 }
 
 #[cfg(test)]

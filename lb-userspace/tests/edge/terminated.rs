@@ -84,10 +84,16 @@ fn openssl_sees_versions_kinds_of_keys_staples_and_resumption() {
     let folder = Daemon::folder();
     let ca = Authority::new();
     write(&folder, "ca.pem", &ca.pem());
-    write(&folder, "ec.pem", &ca.issue(&["site.example"]).both());
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = ca.issue_with(&["site.example"], key, |params| {
+        params.serial_number = Some(7.into());
+    });
+    write(&folder, "ec.pem", &made.both());
     write(&folder, "rsa.pem", &ca.issue_rsa(&["site.example"]).both());
-    // An OCSP response that says "try later" (RFC 6960, section 4.2.1): it goes out as it is.
-    fs::write(folder.join("ec.ocsp"), [0x30, 0x03, 0x0a, 0x01, 0x03]).unwrap();
+    let answer = ca.answer(7, Some("20401231000000Z"));
+    fs::write(folder.join("ec.ocsp"), answer).unwrap();
+    // One that says "try later" (RFC 6960, section 4.2.1) is of no use to anybody.
+    fs::write(folder.join("rsa.pem.ocsp"), [0x30, 0x03, 0x0a, 0x01, 0x03]).unwrap();
     let (both, new) = (free(), free());
     let _daemon = Daemon::start(
         folder,
@@ -120,17 +126,24 @@ backends:
         said.contains("ALPN protocol: http/1.1") || said.contains("ALPN protocol: h2"),
         "{said}"
     );
-    assert!(said.contains("OCSP Response Status: trylater"), "{said}");
+    assert!(said.contains("OCSP Response Status: successful"), "{said}");
     assert!(said.contains("Peer signature type: ECDSA"), "{said}");
     let said12 = s_client(both, &["-tls1_2", "-servername", "site.example", "-status"]);
     assert!(said12.contains("TLSv1.2"), "{said12}");
     assert!(
-        said12.contains("OCSP Response Status: trylater"),
+        said12.contains("OCSP Response Status: successful"),
         "{said12}"
     );
-    let rsa = ["-servername", "site.example", "-sigalgs", "RSA-PSS+SHA256"];
+    let rsa = [
+        "-servername",
+        "site.example",
+        "-sigalgs",
+        "RSA-PSS+SHA256",
+        "-status",
+    ];
     let said = s_client(both, &rsa);
     assert!(said.contains("Peer signature type: RSA-PSS"), "{said}");
+    assert!(said.contains("OCSP response: no response sent"), "{said}");
     let said = s_client(both, &["-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"]);
     assert!(
         said.contains("Cipher is ECDHE-RSA-AES128-GCM-SHA256"),
@@ -232,6 +245,25 @@ backends:
     let mut silent = TcpStream::connect(quick).unwrap();
     assert_eq!(read_all(&mut silent), b"");
     daemon.logged("] quick/1: Timeout during SSL handshake");
+    let said = daemon.ask("show stat\n");
+    let mut lines = said.lines();
+    let header = lines.next().unwrap();
+    assert!(
+        header.ends_with("agg_check_status,-,ssl_failed_handshake,"),
+        "{header}"
+    );
+    let counted = |name: &str| {
+        let row = said.lines().find(|line| line.starts_with(name)).unwrap();
+        row.rsplit(',').nth(1).unwrap().to_owned()
+    };
+    let all = [
+        "web,FRONTEND",
+        "quick,FRONTEND",
+        "ready,FRONTEND",
+        "app,BACKEND",
+    ]
+    .map(counted);
+    assert_eq!(all, ["2", "1", "0", ""], "{said}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{fs, net::TcpListener};
 
 use crate::{
+    certificates::Authority,
     daemon::{Daemon, PATIENCE, free},
     world::{Client, Server, ask, file, name, take, wait_until, web},
 };
@@ -161,4 +162,68 @@ fn the_service_manager_learns_of_a_reload_and_of_its_end() {
         assert!(since.parse::<u64>().unwrap() > 0);
         told("READY=1\n");
     }
+}
+
+#[test]
+fn a_key_that_only_the_start_could_read_stays_in_use() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    // SAFETY: it takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    let folder = Daemon::folder();
+    let permit = |name: &str, mode: u32| {
+        let permissions = fs::Permissions::from_mode(mode);
+        fs::set_permissions(folder.join(name), permissions).unwrap();
+    };
+    permit("", 0o777);
+    let made = Authority::new().issue(&["a.example"]);
+    fs::write(folder.join("a.crt"), &made.cert).unwrap();
+    fs::write(folder.join("a.key"), &made.key).unwrap();
+    permit("a.key", 0o600);
+    let (at, plain) = (free(), free());
+    let text = |alpn: &str, body: &str| {
+        let path = folder.display();
+        format!(
+            "global: {{ threads: 1, user: nobody, admin_socket: {path}/admin.sock, fast_path: {{ attach: off }}, log: [{{ target: \
+             {path}/log, level: debug }}] }}
+frontends:
+  f:
+    bind: ['{plain}', {{ address: '{at}', tls: {{ certificates: {path}/a.crt, alpn: {alpn} }} }}]
+    rules: [{{ return: {{ status: 200, body: {body} }} }}]
+"
+        )
+    };
+    let binary = env!("CARGO_BIN_EXE_lb").as_ref();
+    let first = text("[http/1.1]", "one");
+    let daemon = Daemon::start_file(binary, folder.clone(), ("lb.yaml", &first), plain);
+    let line = daemon.logged("nobody may not read ");
+    assert!(line.contains("a.key, which the start has read"), "{line}");
+    assert!(line.contains("chgrp nobody /"), "{line}");
+    fs::write(folder.join("lb.yaml"), text("[http/1.1]", "two")).unwrap();
+    let (said, good) = daemon.reload();
+    assert!(good, "{said}");
+    daemon.logged_with(&[
+        "a.key` cannot be read: permission denied for the user `nobody`",
+        "what was read before stays in use",
+    ]);
+    assert!(ask(plain, "/").ends_with("two"));
+    // What is served otherwise has to be read anew.
+    fs::write(folder.join("lb.yaml"), text("[h2]", "three")).unwrap();
+    let (said, good) = daemon.reload();
+    assert!(
+        !good && said.contains("let the user `nobody` read it"),
+        "{said}"
+    );
+    // A renewed key that it may not read neither.
+    let renewed = Authority::new().issue(&["a.example"]);
+    fs::write(folder.join("a.crt"), &renewed.cert).unwrap();
+    fs::write(folder.join("a.key"), &renewed.key).unwrap();
+    daemon.logged("the changed certificates are not used, the old ones stay");
+    fs::write(folder.join("lb.yaml"), text("[http/1.1]", "four")).unwrap();
+    let (said, good) = daemon.reload();
+    assert!(good, "{said}");
+    assert!(ask(plain, "/").ends_with("four"));
 }

@@ -205,6 +205,8 @@ pub(super) fn name_server(tls: &mut Map, host: Option<&Value>, span: Span, says:
             tls.set("verify", Value::plain("chain", span));
         }
         (None, Some(host)) => tls.set("sni", host.clone()),
+        // Checks go by it where `sni` is an expression.
+        (Some(sni), Some(_)) if sni.as_text().is_some_and(|name| name.contains("%[")) => {}
         (Some(sni), Some(host)) if !sni.is_same(host) => says.warn(
             host.span,
             "`verifyhost` has no effect beside `sni`, as in HAProxy",

@@ -223,7 +223,7 @@ pub(super) struct Server {
     /// Keys of `tls:`, which count once `ssl` stands there, before them or behind.
     pub(super) tls: Map,
     /// `verifyhost`
-    verify_host: Option<Value>,
+    pub(super) verify_host: Option<Value>,
     ssl: Option<Span>,
 }
 

@@ -7,17 +7,30 @@ use super::{
     snapshot::Snapshot,
 };
 
+/// What parts the columns of all proxies from those of protocols.
+const DASH: &str = "-,";
+
 /// The whole table: header, a row per frontend, server and backend, and the empty line that ends HAProxy's.
 pub fn write<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
     let mut out = String::with_capacity(4096);
     out.push_str("# ");
-    for column in Row::COLUMNS {
+    let mut columns = Row::COLUMNS.iter();
+    let modules = columns.position(|column| *column == Row::FIRST_OF_MODULES);
+    for (place, column) in Row::COLUMNS.iter().enumerate() {
+        if Some(place) == modules {
+            out.push_str(DASH);
+        }
         out.push_str(column);
         out.push(',');
     }
     out.push('\n');
     for row in rows {
+        let mut place = 0;
         row.cells(|cell| {
+            if Some(place) == modules {
+                out.push_str(DASH);
+            }
+            place += 1;
             match cell {
                 Cell::Empty => {}
                 // A String takes everything.
@@ -65,7 +78,7 @@ mod tests {
     #[test]
     fn the_header_is_haproxys() {
         let table = write([]);
-        assert_eq!(table, format!("{HEADER}\n"));
+        assert_eq!(table, format!("{HEADER}-,ssl_failed_handshake,\n"));
     }
 
     #[test]
@@ -84,8 +97,9 @@ mod tests {
         let commas = line.matches(',').count();
         assert_eq!(
             commas,
-            Row::COLUMNS.len() + 1,
-            "each column ends in one, and one is quoted"
+            Row::COLUMNS.len() + 2,
+            "each column ends in one, the dash too, and one is quoted"
         );
+        assert!(line.ends_with(",-,,"), "{line}");
     }
 }

@@ -78,6 +78,7 @@ pub(super) fn frontend(
         conn_tot: Some(connections),
         dcon: Some(0),
         dses: Some(counters.denied_sessions.value()),
+        ssl_failed_handshake: Some(counters.failed_handshakes.value()),
         wrew: Some(0),
         eint: Some(0),
         ..no_compression()

@@ -250,6 +250,13 @@ columns! {
     agg_server_check_status: Number, MGP u32,
     /// Servers by check state, aggregated.
     agg_check_status: Number, MGP u32,
+    /// TLS handshakes with clients that failed.
+    ssl_failed_handshake: Number, MCP u64,
+}
+
+impl Row {
+    /// The first column that HAProxy has from a module of a protocol, not of all proxies: in the CSV a dash parts them.
+    pub const FIRST_OF_MODULES: &'static str = "ssl_failed_handshake";
 }
 
 /// One cell.

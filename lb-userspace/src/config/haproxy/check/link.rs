@@ -70,14 +70,32 @@ impl Link {
             Some(_) => is_http || !elsewhere,
             None => is_http && server.tls.is_empty(),
         };
-        if !by_itself || self.own || !self.tls.is_empty() || !of_check.is_empty() {
+        let nameless = self.is_nameless(server, of_check);
+        if !by_itself || self.own || !self.tls.is_empty() || !of_check.is_empty() || nameless {
             keys.set("tls", self.options(server, of_check, span));
         }
+    }
+
+    /// Whether traffic is verified by a name that a check does not have, for it depends on the request, and nothing says one
+    /// for checks.
+    fn is_nameless(&self, server: &Server, of_check: &Map) -> bool {
+        let text = |key| server.tls.get(key).and_then(Value::as_text);
+        let said = of_check.get("sni").is_some() || self.tls.get("sni").is_some();
+        let depends = text("sni").is_some_and(|name| name.contains("%["));
+        depends && !said && text("verify") != Some("none")
     }
 
     /// The TLS that is neither the server's nor a usual one.
     fn options(&self, server: &Server, of_check: &Map, span: Span) -> Value {
         let mut tls = server.tls.clone();
+        if self.is_nameless(server, of_check) {
+            // As HAProxy: by the name of `verifyhost`, else by none.
+            tls.remove("sni");
+            match &server.verify_host {
+                Some(host) => tls.set("sni", host.clone()),
+                None => tls.set("verify", Value::plain("chain", span)),
+            }
+        }
         if self.own {
             tls.remove("alpn");
             // No name is sent; what is verified is verified by it.

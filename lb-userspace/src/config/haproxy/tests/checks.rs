@@ -56,6 +56,24 @@ fn a_connect_is_tls_where_it_or_with_default_the_server_says_so() {
         http("", "ssl verify none port 81"),
         "{ type: http, …, port: 81 }"
     );
+    let verified = "ssl verify required ca-file ca.pem sni ssl_fc_sni";
+    assert_eq!(
+        http("", verified),
+        "{ type: https, …, tls: { verify: chain, ca: ca.pem } }",
+        "a check has no client's name"
+    );
+    assert_eq!(
+        http("", &format!("{verified} verifyhost v.example")),
+        "{ type: https, …, tls: { verify: required, ca: ca.pem, sni: v.example } }"
+    );
+    assert_eq!(
+        http("", &format!("{verified} check-sni c.example")),
+        "{ type: https, …, tls: { verify: required, ca: ca.pem, sni: c.example } }"
+    );
+    assert_eq!(
+        http("", "ssl verify none sni ssl_fc_sni"),
+        "{ type: https, … }"
+    );
     assert_eq!(
         http("", "check-ssl verify none"),
         "{ type: https, …, tls: { verify: none } }"

@@ -159,6 +159,13 @@ pub(super) const FAMILIES: &[Family] = &[
         |row| row.ereq.map(Value::Whole),
     ),
     family(
+        "tls_handshake_failures_total",
+        Kind::Counter,
+        &[F],
+        "TLS handshakes that failed, were broken off by the client, or not done in time.",
+        |row| row.ssl_failed_handshake.map(Value::Whole),
+    ),
+    family(
         "connect_errors_total",
         Kind::Counter,
         &[B, S],
