@@ -11,7 +11,7 @@ use http::{Method, Response, StatusCode};
 use http_body::{Body as _, Frame};
 
 use super::{
-    body::{Body, Slot},
+    body::{Body, BrokenOff, Slot},
     head,
     out::{Out, Sending},
 };
@@ -214,7 +214,9 @@ impl Connection {
         self.failed = true;
         self.keeps = false;
         match &self.reading {
-            Reading::Body(_, slot) => slot.break_off(),
+            Reading::Body(_, slot) => slot.break_off(BrokenOff {
+                malformed: matches!(failed, Failed::Malformed),
+            }),
             _ => self.answer = Some(Err(failed)),
         }
     }
