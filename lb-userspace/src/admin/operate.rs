@@ -4,7 +4,7 @@ use std::{net::IpAddr, net::SocketAddr, sync::Arc};
 
 use crate::{
     observe::stats::Sources,
-    topology::{AdminState, Backend, STATIC_WEIGHTS, Server},
+    topology::{AdminState, Backend, STATIC_WEIGHTS, Server, Willed},
 };
 
 /// Most weight that a server may have.
@@ -119,13 +119,9 @@ fn set_server(sources: &Sources, words: &[&str]) -> Result<String, String> {
                 );
             }
             match asked {
-                Some(&"up") => backend.set_health(&server, true),
-                Some(&"down") => backend.set_health(&server, false),
-                // HAProxy stops it softly: it keeps what it has.
-                Some(&"stopping") => {
-                    backend.set_health(&server, true);
-                    backend.set_admin(&server, AdminState::Drain);
-                }
+                Some(&"up") => backend.set_health(&server, Willed::Up),
+                Some(&"down") => backend.set_health(&server, Willed::Down),
+                Some(&"stopping") => backend.set_health(&server, Willed::Stopping),
                 _ => {
                     return Err(
                         "'set server <srv> health' expects 'up', 'stopping', or 'down'.".to_owned(),

@@ -82,14 +82,20 @@ fn row(out: &mut String, iid: u32, backend: &Backend, server: &Server, now_ms: u
             |result| number_of(result.status)
         ),
         match (&result, check) {
+            (Some(result), _) if result.status == CheckStatus::L7Okc => CONDITIONALLY,
             (Some(result), _) if result.status.passed() => PASSED,
             (Some(_), _) => FAILED,
             (None, _) => NOTHING,
         },
-        server.health().map_or(0, |health| health.level),
+        match server.health() {
+            _ if is_in_maintenance(server) => 0,
+            Some(health) => health.level,
+            None => UNCHECKED_HEALTH,
+        },
         match check {
-            Some(_) if server.checks_enabled() => CONFIGURED | ENABLED,
-            Some(_) => CONFIGURED,
+            Some(_) if server.checks_enabled() => CONFIGURED | ENABLED | paused(server),
+            Some(_) => CONFIGURED | paused(server),
+            None if server.is_disabled_by_file() => PAUSED,
             None => 0,
         },
         match agent {
@@ -119,14 +125,28 @@ fn row(out: &mut String, iid: u32, backend: &Backend, server: &Server, now_ms: u
 /// HAProxy's bits of `srv_check_state` and `srv_agent_state`.
 const CONFIGURED: u8 = 2;
 const ENABLED: u8 = 4;
-const AGENT: u8 = 8;
+/// It does not check while the server is in maintenance.
+const PAUSED: u8 = 8;
+const AGENT: u8 = 16;
 /// Its numbers of `srv_check_result`.
 const NOTHING: u8 = 0;
 const FAILED: u8 = 2;
 const PASSED: u8 = 3;
+const CONDITIONALLY: u8 = 4;
 /// Its numbers of `srv_check_status` before the first check, and without one.
 const UNCHECKED: u8 = 1;
 const INITIAL: u8 = 1;
+
+/// Its health of servers that are not checked: what `rise` is without a word of it.
+const UNCHECKED_HEALTH: u32 = 2;
+
+fn paused(server: &Server) -> u8 {
+    if is_in_maintenance(server) { PAUSED } else { 0 }
+}
+
+fn is_in_maintenance(server: &Server) -> bool {
+    server.admin() == AdminState::Maint || server.inherits_maint() || !server.is_resolved()
+}
 
 /// HAProxy's number of what a check found.
 fn number_of(status: CheckStatus) -> u8 {
@@ -148,15 +168,17 @@ fn number_of(status: CheckStatus) -> u8 {
     }
 }
 
-/// 0 stopped, 2 running; a drained one runs.
+/// 0 stopped, 2 running, 3 stopping; a drained one runs.
 fn op_state(server: &Server) -> u8 {
     match server.is_up() {
         false => 0,
+        true if server.is_stopping() || server.inherits_stop() => 3,
         true => 2,
     }
 }
 
-/// 1 maintenance by command, 4 by the file, 8 drain by command, 32 for want of an address.
+/// 1 maintenance by command, 2 that of the server that it follows, 4 by the file, 8 drain by command, 16 that of the server that
+/// it follows, 32 for want of an address.
 fn admin_state(server: &Server) -> u8 {
     let admin = match server.admin() {
         AdminState::Ready => 0,
@@ -164,7 +186,10 @@ fn admin_state(server: &Server) -> u8 {
         AdminState::Maint if server.is_disabled_by_file() => 1 | 4,
         AdminState::Maint => 1,
     };
-    admin | if server.is_resolved() { 0 } else { 32 }
+    admin
+        | if server.inherits_maint() { 2 } else { 0 }
+        | if server.inherits_drain() { 16 } else { 0 }
+        | if server.is_resolved() { 0 } else { 32 }
 }
 
 /// The address alone; HAProxy has `-` for what has none.

@@ -56,12 +56,7 @@ impl Checker {
     ) -> Self {
         let stages = [check].into_iter().chain(&check.then);
         Self {
-            pace: Pace {
-                interval: check.interval,
-                fast: check.fast_interval.unwrap_or(check.interval),
-                down: check.down_interval.unwrap_or(check.interval),
-                spread: check.spread.percent,
-            },
+            pace: Pace::of(check),
             timeout: check
                 .timeout
                 .or(backend.timeouts.check)

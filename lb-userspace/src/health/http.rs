@@ -17,17 +17,21 @@ use super::{
 use crate::{
     config::model::{Content, Terms},
     topology::CheckStatus,
-    wire::Stream,
+    wire::{
+        Stream,
+        h1::{Head, Reading, Unusable},
+    },
 };
 
-/// A response head longer than this is no answer to a check; HAProxy's buffer size.
-const HEAD_MAX: usize = 16 * 1024;
+/// What is read at a time.
+const PIECE: usize = 8 * 1024;
 /// A reason phrase is shown in log lines; no more of it than this.
 const REASON_MAX: usize = 256;
 
 /// What to ask, and which answers pass.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
+    method: String,
     /// The head that HTTP/1 sends.
     pub(super) bytes: Vec<u8>,
     /// What follows it.
@@ -80,6 +84,7 @@ impl Request {
         text.push_str("\r\n");
         let h2 = h2::Request::new(method, path, host, headers);
         Self {
+            method: method.to_owned(),
             bytes: text.into_bytes(),
             h2: match body {
                 Some(body) => h2.with_body(body.to_vec()),
@@ -143,9 +148,9 @@ async fn ask(
     request: &Request,
     said: &mut Vec<u8>,
 ) -> Finding {
-    let whole = [&request.bytes[..], &request.body].concat();
-    let (line, head, rest) = match read_head(stream, &whole).await {
-        Ok(found) => found,
+    let mut reading = Reading::new(&request.method);
+    let head = match read_head(stream, request, &mut reading).await {
+        Ok(head) => head,
         // With TLS 1.3 a server says only now what it makes of our certificate.
         Err(NoHead::Broken(error)) if error.kind() == io::ErrorKind::InvalidData => {
             return Finding {
@@ -155,18 +160,29 @@ async fn ask(
         }
         Err(_) => return Finding::new(CheckStatus::L7Rsp),
     };
-    let code = line.code;
-    said.clone_from(&head);
-    if let Some(finding) = judge_head(request, line, &head) {
-        return finding;
-    }
-    let (mut body, mut over) = (body::Body::new(&head, code, rest), false);
+    let code = head.status.as_u16();
+    let (mut text, mut over) = (Vec::new(), false);
+    let mut line = Some(StatusLine {
+        code,
+        reason: printable(&head.reason),
+    });
     loop {
-        let ended = over || body.is_complete();
-        if let Some(finding) = judge_body(request, code, &body.text(), ended) {
+        // What has come of the body with the head has its say first: nobody would get an answer that breaks in it.
+        let Ok(whole) = reading.body(&mut text) else {
+            said.clear();
+            return Finding::new(CheckStatus::L7Rsp);
+        };
+        if let Some(line) = line.take() {
+            said.clone_from(&head.bytes);
+            if let Some(finding) = judge_head(request, line, said) {
+                return finding;
+            }
+        }
+        let ended = over || whole || text.len() >= body::MOST;
+        if let Some(finding) = judge_body(request, code, &text, ended) {
             return finding;
         }
-        over = !matches!(stream.read_buf(body.raw()).await, Ok(n) if n > 0);
+        over = !matches!(stream.read_buf(reading.buffer()).await, Ok(n) if n > 0);
     }
 }
 
@@ -246,30 +262,24 @@ enum NoHead {
     Broken(io::Error),
 }
 
-/// Sends the request and reads the head of the final response, and what came with it of the body.
+/// Sends the request and reads the head of the answer.
 async fn read_head(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    request: &[u8],
-) -> Result<(StatusLine, Vec<u8>, Vec<u8>), NoHead> {
+    request: &Request,
+    reading: &mut Reading,
+) -> Result<Head, NoHead> {
+    let whole = [&request.bytes[..], &request.body].concat();
     // A server that refuses to read may have answered all the same.
-    let _ = stream.write_all(request).await;
+    let _ = stream.write_all(&whole).await;
     let _ = stream.flush().await;
-    let mut head = Vec::with_capacity(1024);
     loop {
-        match parse(&head) {
-            Head::Complete { line, length } if is_final(line.code) => {
-                let rest = head.split_off(length);
-                return Ok((line, head, rest));
-            }
-            Head::Complete { length, .. } => {
-                head.drain(..length);
-                continue;
-            }
-            Head::Bad => return Err(NoHead::Other),
-            Head::Partial if head.len() >= HEAD_MAX => return Err(NoHead::Other),
-            Head::Partial => {}
+        match reading.head() {
+            Ok(Some(head)) => return Ok(head),
+            Ok(None) => {}
+            Err(Unusable) => return Err(NoHead::Other),
         }
-        match stream.read_buf(&mut head).await {
+        reading.buffer().reserve(PIECE);
+        match stream.read_buf(reading.buffer()).await {
             Ok(1..) => {}
             Ok(0) => return Err(NoHead::Other),
             Err(error) => return Err(NoHead::Broken(error)),
@@ -277,96 +287,27 @@ async fn read_head(
     }
 }
 
-/// Interim responses precede the one that counts (RFC 9110, section 15.2); 101 ends HTTP.
-fn is_final(code: u16) -> bool {
-    !(100..200).contains(&code) || code == 101
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a head says first.
+#[derive(Debug)]
 struct StatusLine {
     code: u16,
     reason: String,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Head {
-    /// More is needed.
-    Partial,
-    /// No HTTP/1 response.
-    Bad,
-    /// A whole head of this length.
-    Complete { line: StatusLine, length: usize },
-}
-
-/// Reads a status line (RFC 9112, section 4) and looks for the end of the head; header lines are nobody's business
-/// here. Lines may end with a bare LF (section 2.2).
-fn parse(bytes: &[u8]) -> Head {
-    const PREFIX: &[u8] = b"HTTP/1.";
-    let seen = bytes.len().min(PREFIX.len());
-    if bytes[..seen] != PREFIX[..seen] {
-        return Head::Bad;
-    }
-    let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
-        return Head::Partial;
-    };
-    let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
-    let Some(line) = status_line(&line[PREFIX.len()..]) else {
-        return Head::Bad;
-    };
-    let mut start = end + 1;
-    while let Some(length) = bytes[start..].iter().position(|&byte| byte == b'\n') {
-        let next = start + length + 1;
-        if matches!(&bytes[start..next], b"\n" | b"\r\n") {
-            return Head::Complete { line, length: next };
-        }
-        start = next;
-    }
-    Head::Partial
-}
-
-/// `1 200 OK`, the part after `HTTP/1.`.
-fn status_line(rest: &[u8]) -> Option<StatusLine> {
-    let (minor, rest) = rest.split_first()?;
-    let rest = rest.strip_prefix(b" ")?;
-    let (code, reason) = rest.split_at_checked(3)?;
-    let valid = minor.is_ascii_digit()
-        && code.iter().all(u8::is_ascii_digit)
-        && code[0] != b'0'
-        && reason.first().is_none_or(|&byte| byte == b' ');
-    if !valid {
-        return None;
-    }
-    let code = code
-        .iter()
-        .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
-    let reason = reason
-        .iter()
-        .skip(1)
-        .take(REASON_MAX)
-        .map(|&byte| {
-            if (b' '..=b'~').contains(&byte) {
-                char::from(byte)
-            } else {
-                '?'
-            }
+/// A reason as it is shown.
+fn printable(reason: &[u8]) -> String {
+    let shown = reason.iter().take(REASON_MAX);
+    shown
+        .map(|&byte| match byte {
+            b' '..=b'~' => char::from(byte),
+            _ => '?',
         })
-        .collect();
-    Some(StatusLine { code, reason })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn complete(code: u16, reason: &str, length: usize) -> Head {
-        Head::Complete {
-            line: StatusLine {
-                code,
-                reason: reason.into(),
-            },
-            length,
-        }
-    }
 
     #[test]
     fn the_request_is_haproxys_byte_for_byte() {
@@ -400,47 +341,5 @@ mod tests {
             String::from_utf8(request.bytes).unwrap(),
             "HEAD / HTTP/1.1\r\nhost: a.example\r\nx-probe: lb\r\nconnection: close\r\n\r\n"
         );
-    }
-
-    #[test]
-    fn heads_are_read_to_their_end() {
-        assert_eq!(
-            parse(b"HTTP/1.0 200 OK\r\n\r\nbody"),
-            complete(200, "OK", 19)
-        );
-        assert_eq!(parse(b"HTTP/1.1 204\n\n"), complete(204, "", 14));
-        assert_eq!(
-            parse(b"HTTP/1.1 503 Service Unavailable\r\na: b\r\n\r\n"),
-            complete(503, "Service Unavailable", 42)
-        );
-        assert_eq!(
-            parse(b"HTTP/1.1 200 bad\x01\r\n\r\n"),
-            complete(200, "bad?", 21)
-        );
-    }
-
-    #[test]
-    fn every_prefix_of_a_good_head_wants_more() {
-        let head = b"HTTP/1.1 200 OK\r\nserver: x\r\n\r\n";
-        for length in 0..head.len() {
-            assert_eq!(parse(&head[..length]), Head::Partial, "{length} bytes");
-        }
-    }
-
-    #[test]
-    fn what_is_no_response_is_told_at_once() {
-        for bytes in [
-            &b"SSH-2.0-x"[..],
-            b"\0",
-            b"HTTP/2 200\r\n",
-            b"HTTP/1.1 20\r\n",
-            b"HTTP/1.1 2000 OK\r\n",
-            b"HTTP/1.1  200 OK\r\n",
-            b"HTTP/1.x 200 OK\r\n",
-            b"HTTP/1.1 099 x\r\n",
-            b"HTTP/1.\n",
-        ] {
-            assert_eq!(parse(bytes), Head::Bad, "{}", bytes.escape_ascii());
-        }
     }
 }

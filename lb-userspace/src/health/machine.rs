@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::topology::Health;
+use crate::{config::model::HealthCheck, topology::Health};
 
 /// A change between up and down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,16 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// That of a check.
+    pub fn of(check: &HealthCheck) -> Self {
+        Self {
+            interval: check.interval,
+            fast: check.fast_interval.unwrap_or(check.interval),
+            down: check.down_interval.unwrap_or(check.interval),
+            spread: check.spread.percent,
+        }
+    }
+
     /// The time to the next check of a server in this health.
     pub fn after(&self, health: Option<Health>) -> Duration {
         match health {

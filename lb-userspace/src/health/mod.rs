@@ -25,10 +25,11 @@ mod tcp;
 
 use agent::Wish;
 use checker::Checker;
+use machine::Pace;
 
 use crate::{
     config::model,
-    topology::{AdminState, Backend, Clock, Server, Topology, backend::SLOW_START_STEP},
+    topology::{AdminState, Backend, Clock, Health, Server, Topology, backend::SLOW_START_STEP},
 };
 
 /// Running checks; dropping it ends them.
@@ -98,7 +99,7 @@ impl Basis {
 
 impl Checks {
     /// Starts a task for each server that is checked, on the present runtime (one with IO and time), and one for slow
-    /// starts. The first checks are spread over the interval.
+    /// starts. The first checks are spread over the time between two.
     pub fn start(topology: &Arc<Topology>) -> Self {
         let mut checks = Self {
             tasks: JoinSet::new(),
@@ -126,8 +127,7 @@ impl Checks {
             .collect();
         self.count = checked.len();
         for (index, &(backend, check, server)) in checked.iter().enumerate() {
-            let first = check.spread.first.unwrap_or(Duration::MAX);
-            let within = check.interval.min(first);
+            let within = first_within(check);
             let delay = machine::first_delay(within, index, checked.len());
             self.go_on(
                 topology,
@@ -220,6 +220,13 @@ impl Checks {
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
+}
+
+/// Over how long the first checks are spread, as HAProxy has it: what there would be between two of them of a server of which as
+/// little is known.
+fn first_within(check: &model::HealthCheck) -> Duration {
+    let pause = Pace::of(check).after(Some(Health::initial(check.rise, check.fall)));
+    pause.min(check.spread.first.unwrap_or(Duration::MAX))
 }
 
 /// Does to a server what its agent wishes.

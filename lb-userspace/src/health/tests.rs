@@ -578,4 +578,5 @@ fn traffic_that_fails_brings_the_next_check_early() {
     });
 }
 
+mod answers;
 mod own;

@@ -69,6 +69,17 @@ pub struct Backend {
     notifier: Arc<Notifier>,
 }
 
+/// What an operator wills a server's health to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Willed {
+    /// Quite up.
+    Up,
+    /// Up, and nobody new is sent there, as after a check that asks for that.
+    Stopping,
+    /// Down.
+    Down,
+}
+
 /// Why no server could be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unavailable {
@@ -169,6 +180,18 @@ impl Backend {
         (up(false), up(true))
     }
 
+    /// Those that new flows go to: ordinary servers, without which the first backup, or all of them where the file says so.
+    pub fn servers_in_use(&self) -> impl Iterator<Item = &Arc<Server>> {
+        let (active, backups) = self.servers_up();
+        let most = match (active, self.config.connections.all_backups) {
+            (0, false) => 1.min(backups),
+            (0, true) => backups,
+            (active, _) => active,
+        };
+        let is_in_use = move |s: &&Arc<Server>| s.config.backup == (active == 0) && s.is_eligible();
+        self.servers.iter().filter(is_in_use).take(most)
+    }
+
     /// Milliseconds of the topology's clock at which it last won its first server or lost its last one.
     pub fn last_change_ms(&self) -> u64 {
         self.live.last_change_ms.load(Relaxed)
@@ -203,27 +226,21 @@ impl Backend {
             let health = server
                 .health()
                 .filter(|_| server.admin() != AdminState::Maint)?;
-            let was_up = server.is_healthy();
+            let (was_up, was_stopping) = (server.is_healthy(), server.is_stopping());
             if !result.status.passed() && was_up {
                 server.counters.checks_failed.inc();
             }
             let status = result.status;
             server.set_last_check(result);
             server.set_level(step(health));
-            let (was_stopping, is_up) = (server.is_stopping(), server.is_healthy());
+            let is_up = server.is_healthy();
             match status {
                 CheckStatus::L7Okc => server.set_stopping(true),
                 passed if passed.passed() || !is_up => server.set_stopping(false),
                 // It stays so until it is down.
                 _ => {}
             }
-            match (was_up, is_up) {
-                (true, false) => Some(EventKind::Down),
-                (false, true) => Some(EventKind::Up),
-                _ if !was_stopping && server.is_stopping() => Some(EventKind::Stopping),
-                _ if was_stopping && !server.is_stopping() => Some(EventKind::Up),
-                _ => None,
-            }
+            turned((was_up, was_stopping), server)
         });
     }
 
@@ -262,11 +279,11 @@ impl Backend {
             server.set_admin(admin);
             server.set_kept_by_agent(agent && admin == AdminState::Maint);
             server.set_by_file(false);
-            if before == AdminState::Maint
-                && admin != AdminState::Maint
-                && let Some(health) = server.health()
-            {
-                server.set_level(health.rise);
+            if before == AdminState::Maint && admin != AdminState::Maint {
+                server.set_stopping(false);
+                if let Some(health) = server.health() {
+                    server.set_level(health.rise);
+                }
             }
             match (before, admin) {
                 (before, after) if before == after => None,
@@ -306,23 +323,31 @@ impl Backend {
         self.kernel_slots_freed();
     }
 
-    /// Sets a server's health as an operator wills it, until its next check says something else. One that is not checked has
-    /// none.
-    pub fn set_health(&self, server: &Arc<Server>, up: bool) {
+    /// Sets a server's health as an operator wills it, until its next check says something else. Nothing makes one down that is
+    /// not checked.
+    pub fn set_health(&self, server: &Arc<Server>, willed: Willed) {
         self.change(server, |server| {
-            let health = server.health()?;
-            let was_up = server.is_healthy();
-            server.set_level(if up { health.top() } else { 0 });
-            turned(was_up, server.is_healthy())
+            if server.admin() == AdminState::Maint {
+                return None;
+            }
+            let was = (server.is_healthy(), server.is_stopping());
+            match (server.health(), willed) {
+                (Some(_), Willed::Down) => server.set_level(0),
+                (None, Willed::Down) => return None,
+                (Some(health), Willed::Up | Willed::Stopping) => server.set_level(health.top()),
+                (None, Willed::Up | Willed::Stopping) => {}
+            }
+            server.set_stopping(willed == Willed::Stopping);
+            turned(was, server)
         });
     }
 
     /// Sets what a server's agent has said, as an operator wills it.
     pub fn set_agent(&self, server: &Arc<Server>, up: bool) {
         self.change(server, |server| {
-            let was_up = server.is_healthy();
+            let was = (server.is_healthy(), server.is_stopping());
             server.set_agent_down(!up);
-            turned(was_up, server.is_healthy())
+            turned(was, server)
         });
     }
 
@@ -437,6 +462,7 @@ impl Backend {
         if backend_was_up != self.is_up() {
             self.live.last_change_ms.store(now_ms, Relaxed);
             if backend_was_up {
+                self.counters.times_down.inc();
                 self.announce(EventKind::NoServer, None, None, 0);
             }
         }
@@ -472,11 +498,13 @@ impl Backend {
     }
 }
 
-/// What is told of a server that an operator has made up or down.
-fn turned(was_up: bool, is_up: bool) -> Option<EventKind> {
-    match (was_up, is_up) {
+/// What is told of a server that was up and stopping, or not, and is now as it is.
+fn turned((was_up, was_stopping): (bool, bool), server: &Server) -> Option<EventKind> {
+    match (was_up, server.is_healthy()) {
         (true, false) => Some(EventKind::Down),
+        (_, true) if !was_stopping && server.is_stopping() => Some(EventKind::Stopping),
         (false, true) => Some(EventKind::Up),
+        (true, true) if was_stopping && !server.is_stopping() => Some(EventKind::Up),
         _ => None,
     }
 }

@@ -260,7 +260,9 @@ impl Server {
         self.set_service(state.service.as_ref());
         self.set_agent_down(state.agent_down && self.config.agent_check.is_some());
         self.set_kept_by_agent(state.kept_by_agent);
-        self.set_stopping(state.stopping && self.check.is_some());
+        // Without a check, then and now, an operator has said so.
+        let same = self.check.is_some() || state.health.is_none();
+        self.set_stopping(state.stopping && same);
         if let (Some((level, rise, fall)), Some((own_rise, own_fall))) = (state.health, self.check)
         {
             let before = Health { level, rise, fall };

@@ -280,6 +280,8 @@ pub struct BackendCounters {
     pub server_aborts: Counter,
     /// `lbtot`: times that the algorithm chose.
     pub balanced: Counter,
+    /// `chkdown`: times that it had no server left.
+    pub times_down: Counter,
     /// Requests and responses (mode http).
     pub http: HttpCounters,
     /// Averages.

@@ -257,7 +257,8 @@ impl Server {
             (Some(_), Some(_)) => {}
             (_, None) => self.live.last_check.store(None),
         }
-        if elsewhere || self.check.is_none() {
+        // Without a check it is an operator's word, which stays.
+        if elsewhere || self.check.is_none() && before.check.is_some() {
             self.set_stopping(false);
         }
         if ours.slowstart.is_none() {

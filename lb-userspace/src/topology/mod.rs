@@ -43,7 +43,7 @@ pub mod table;
 mod tracking;
 
 pub use asking::Asking;
-pub use backend::{Backend, STATIC_WEIGHTS, Unavailable, Visit};
+pub use backend::{Backend, STATIC_WEIGHTS, Unavailable, Visit, Willed};
 pub use check::{CheckResult, CheckStatus};
 pub use clock::Clock;
 pub use events::{Event, EventKind};

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, OnceLock, Weak, atomic::Ordering::SeqCst},
 };
 
-use super::{AdminState, Backend, EventKind, Server, Topology};
+use super::{AdminState, Backend, EventKind, Health, Server, Topology};
 
 /// How a server is, as far as those that follow it are so too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,28 @@ impl Server {
         Some(format!("{}/{}", followed.backend, followed.name))
     }
 
+    /// The health of the checked server that it follows at last.
+    pub(super) fn health_followed(&self) -> Option<Health> {
+        let followed = self.links.followed.get()?;
+        followed.health().or_else(|| followed.health_followed())
+    }
+
+    /// Whether the server that it follows is in maintenance.
+    pub fn inherits_maint(&self) -> bool {
+        self.via() == State::Maint
+    }
+
+    /// Whether the server that it follows drains by an operator's will.
+    pub fn inherits_drain(&self) -> bool {
+        let followed = self.links.followed.get();
+        followed.is_some_and(|one| one.admin() == AdminState::Drain || one.inherits_drain())
+    }
+
+    /// Whether the server that it follows [is stopping](Server::is_stopping).
+    pub fn inherits_stop(&self) -> bool {
+        self.via() == State::Stopping
+    }
+
     /// Whether others follow it.
     pub fn is_followed(&self) -> bool {
         let mut followers = self.links.followers.get().into_iter().flatten();
@@ -76,10 +98,10 @@ impl Server {
             State::Maint
         } else if !self.is_healthy() {
             State::Down
-        } else if self.admin() == AdminState::Drain || self.via() == State::Drain {
-            State::Drain
         } else if self.is_stopping() || self.via() == State::Stopping {
             State::Stopping
+        } else if self.admin() == AdminState::Drain || self.via() == State::Drain {
+            State::Drain
         } else {
             State::Up
         }
@@ -192,7 +214,10 @@ mod tests {
     #[test]
     fn a_chain_is_as_its_end_is() {
         let topology = fixtures::followed();
-        assert_eq!(states(&topology), ["UP 1/3", "UP", "UP", "no check"]);
+        assert_eq!(
+            states(&topology),
+            ["UP 1/3", "UP 1/3", "UP 1/3", "no check"]
+        );
         check(&topology, CheckStatus::L4Con, 0);
         assert_eq!(states(&topology), ["DOWN", "DOWN", "DOWN", "no check"]);
         assert_eq!(topology.backends[1].servers_up(), (1, 0));
@@ -210,11 +235,14 @@ mod tests {
             ]
         );
         one.set_admin(&one.servers[0], AdminState::Drain);
-        assert_eq!(states(&topology)[1..], ["DRAIN", "DRAIN", "no check"]);
+        assert_eq!(
+            states(&topology)[1..],
+            ["DRAIN 1/3", "DRAIN 1/3", "no check"]
+        );
         let follower = topology.server("two", "t").unwrap();
         assert!(follower.is_usable_by_cookie() && !follower.is_eligible());
         one.set_admin(&one.servers[0], AdminState::Ready);
-        assert_eq!(states(&topology)[1..], ["UP", "UP", "no check"]);
+        assert_eq!(states(&topology)[1..], ["UP 1/3", "UP 1/3", "no check"]);
         // In the midst of it.
         let two = &topology.backends[1];
         two.set_admin(follower, AdminState::Maint);

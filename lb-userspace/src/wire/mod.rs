@@ -2,6 +2,7 @@
 //! common is said here, once.
 
 pub mod dial;
+pub mod h1;
 pub mod header;
 pub mod heard;
 pub mod socket;

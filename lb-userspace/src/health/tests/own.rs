@@ -397,3 +397,24 @@ fn results_are_called_as_the_terms_say() {
         assert_eq!(found, (status, code, text.to_owned()), "{check}");
     }
 }
+
+#[test]
+fn the_first_checks_of_all_come_as_soon_as_those_of_servers_on_their_way() {
+    let address = answer("HTTP/1.0 200 OK\r\n\r\n");
+    let yaml = format!(
+        "
+frontends: {{ f: {{ bind: '127.0.0.1:1', mode: http, default_backend: b }} }}
+backends:
+  b:
+    mode: http
+    health_check: {{ type: http, interval: 1h, fast_interval: 200ms }}
+    servers:
+      - {{ name: s1, address: '{address}' }}
+      - {{ name: s2, address: '{address}' }}
+"
+    );
+    run_until(&yaml, |topology| {
+        let mut servers = topology.backends[0].servers.iter();
+        servers.all(|server| server.status() == "UP")
+    });
+}

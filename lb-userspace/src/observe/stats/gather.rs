@@ -12,7 +12,7 @@ use crate::{
     config::model::Mode,
     observe::path::{PathKind, PathStatus},
     topology::{
-        AdminState, Backend, Clock, Frontend, Server,
+        Backend, Clock, Frontend, Server,
         counters::{HttpCounters, KernelTraffic, Times},
     },
 };
@@ -129,19 +129,10 @@ pub(super) fn backend(backend: &Backend, clock: &Clock) -> BackendStats {
     let (active, backups) = backend.servers_up();
     let current = u64::from(backend.current()) + kernel.active;
     counters.max_current.raise(current);
-    let weights = |backup: bool| -> u64 {
-        backend
-            .servers
-            .iter()
-            .filter(|server| server.config.backup == backup)
-            .map(|server| u64::from(server.effective_weight()))
-            .sum()
-    };
-    let weight = if active > 0 {
-        weights(false)
-    } else {
-        weights(true)
-    };
+    let weight: u64 = backend
+        .servers_in_use()
+        .map(|server| u64::from(server.effective_weight()))
+        .sum();
     let up = backend.is_up() || backend.servers.is_empty();
     let mut row = Row {
         pxname: text(&backend.name),
@@ -163,6 +154,7 @@ pub(super) fn backend(backend: &Backend, clock: &Clock) -> BackendStats {
         weight: Some(weight),
         act: Some(number(active)),
         bck: Some(number(backups)),
+        chkdown: Some(counters.times_down.value()),
         lastchg: Some(since(now, backend.last_change_ms())),
         pid: Some(1),
         iid: Some(iid),
@@ -231,12 +223,8 @@ fn server(backend: &Backend, server: &Server, iid: u64, now: u64) -> Member {
         wretr: Some(counters.retries.value()),
         wredis: Some(counters.redispatches.value()),
         status: Some(server.status().into()),
-        // A server in drain reads 0; one that is down or in maintenance reads the weight it will come back with.
-        weight: Some(if server.admin() == AdminState::Drain {
-            0
-        } else {
-            u64::from(server.current_weight())
-        }),
+        // One that takes nobody new reads the weight that it will come back with.
+        weight: Some(u64::from(server.current_weight())),
         throttle: server.throttle().map(u64::from),
         tracked: server.tracked().map(Into::into),
         act: Some(u64::from(!server.config.backup)),

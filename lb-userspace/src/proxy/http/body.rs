@@ -316,6 +316,9 @@ impl Body for ResponseBody {
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Poll::Ready(Some(Err(fault))) => {
+                    if fault.is_malformed() {
+                        client.exchange().malformed = true;
+                    }
                     fault.reset().map_or(Broken::Server, Broken::Reset)
                 }
                 Poll::Pending if *ending == Ending::Cut => Broken::Server,

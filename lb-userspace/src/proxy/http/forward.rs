@@ -18,6 +18,7 @@ use http::{
 };
 
 use super::{fields::Fields, forwarded};
+use crate::wire::h1::{is_clear, is_coding_known};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -204,11 +205,9 @@ pub fn to_http_1(head: &mut request::Parts, fields: Fields, ended: bool) {
 
 /// The one transfer coding that is understood is chunked, once.
 fn check_coding(headers: &HeaderMap) -> Result<(), StatusCode> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(StatusCode::NOT_IMPLEMENTED),
+    match is_coding_known(headers) {
+        true => Ok(()),
+        false => Err(StatusCode::NOT_IMPLEMENTED),
     }
 }
 
@@ -357,15 +356,12 @@ pub fn response(
     if head.status.is_informational() {
         return None;
     }
-    if fields.any(Fields::LOOK_ALIKE)
-        || fields.any(Fields::TRANSFER_ENCODING)
-            && (fields.any(Fields::CONTENT_LENGTH) || check_coding(&head.headers).is_err())
-    {
+    if !is_clear(&head.headers, fields) {
         return None;
     }
     remove_connection_fields(&mut head.headers, fields);
     if fields.any(Fields::CONTENT_LENGTH) && head.headers.len() != head.headers.keys_len() {
-        // All are alike where a body follows (`h1::head`); of HEAD and 304 they need not be.
+        // All are alike where a body follows (`wire::h1`); of HEAD and 304 they need not be.
         let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
         let length = lengths.next()?.clone();
         if lengths.any(|other| other != length) {

@@ -41,7 +41,7 @@ pub(super) enum Fault {
     /// In a client's HTTP/1.
     Http1(hyper::Error),
     /// In a server's.
-    Server,
+    Server(h1::BrokenOff),
     /// In a client's HTTP/2.
     Client(http2::Broken),
     /// In a server's.
@@ -55,6 +55,11 @@ impl Fault {
             Self::Http2(error) if error.is_remote() && error.is_reset() => error.reason(),
             _ => None,
         }
+    }
+
+    /// Whether a server has sent what is no body.
+    pub(super) fn is_malformed(&self) -> bool {
+        matches!(self, Self::Server(h1::BrokenOff { malformed: true }))
     }
 
     /// Whether a request's body ends because the client has left. All else is that what it sends is none.
@@ -81,7 +86,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http1(error) => error.fmt(f),
-            Self::Server => f.write_str("the server broke off"),
+            Self::Server(_) => f.write_str("the server broke off"),
             Self::Client(broken) => write!(f, "{broken}"),
             Self::Http2(error) => error.fmt(f),
         }
@@ -92,7 +97,7 @@ impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Http1(error) => error.source(),
-            Self::Server | Self::Client(_) => None,
+            Self::Server(_) | Self::Client(_) => None,
             Self::Http2(error) => error.source(),
         }
     }
@@ -116,9 +121,9 @@ impl Inbound {
             Self::Http1(incoming) => Pin::new(incoming)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map(cleaned).map_err(Fault::Http1))),
-            Self::Server(body) => body.poll_frame().map(|frame| {
-                frame.map(|frame| frame.map(cleaned).map_err(|h1::BrokenOff| Fault::Server))
-            }),
+            Self::Server(body) => body
+                .poll_frame()
+                .map(|frame| frame.map(|frame| frame.map(cleaned).map_err(Fault::Server))),
             Self::Client(body) => body
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map(cleaned).map_err(Fault::Client))),

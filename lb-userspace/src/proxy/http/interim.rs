@@ -2,16 +2,13 @@
 //!
 //! hyper knows them only as something to step over: towards a client of HTTP/1 they are written between its writes.
 
-use http::{Response, StatusCode, Version};
+use http::{Response, Version};
 
 use super::forward;
+pub(super) use crate::wire::h1::is_interim;
 
 /// Most of them that wait for a client who does not read.
 pub(super) const MAX_WAITING: usize = 8;
-/// Whether another answer follows one with this status. After a `101` what follows is no HTTP.
-pub(super) fn is_interim(status: StatusCode) -> bool {
-    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
-}
 
 /// The interim answer as a client may get it: without what belongs to one hop or would be the length of a body, which it
 /// has not.

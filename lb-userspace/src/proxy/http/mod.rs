@@ -19,7 +19,7 @@
 //! | `upstream`, `pool` | connections to servers, and the idle ones that are kept |
 //! | `body`, `inbound` | bodies on their way through |
 //! | `h2` | HTTP/2 on both sides |
-//! | `forward`, `fields`, `cookie`, `answer`, `plan` | what is decided, without any IO |
+//! | `forward`, `cookie`, `answer`, `plan` | what is decided, without any IO |
 //! | `forwarded` | what is said of clients, by proxies before us and to servers |
 
 mod ahead;
@@ -28,7 +28,6 @@ mod body;
 mod client;
 pub mod cookie;
 mod exchange;
-pub mod fields;
 pub mod forward;
 mod forwarded;
 mod h1;
@@ -48,6 +47,8 @@ mod serve;
 mod server_io;
 mod tunnel;
 mod upstream;
+
+use crate::wire::h1::fields;
 
 pub(in crate::proxy) use exchange::facts::{heard, itself, millis, name_part, tcp, tls_fact};
 pub(in crate::proxy) use h2::serve as serve_http_2;

@@ -418,6 +418,34 @@ fn a_result_that_comes_during_maintenance_is_not_taken() {
 }
 
 #[test]
+fn a_server_whose_health_is_to_be_stopping_wants_nobody_new_until_it_is_up_again() {
+    let topology = topology(Balance::RoundRobin, &[1, 1]);
+    let backend = &topology.backends[0];
+    let server = &backend.servers[0];
+    let mut events = topology.events();
+    let mut kinds = || -> Vec<_> {
+        std::iter::from_fn(|| events.try_recv().ok())
+            .map(|event| event.kind)
+            .collect()
+    };
+    backend.set_health(server, Willed::Stopping);
+    assert!(server.status().starts_with("NOLB") && server.is_usable_by_cookie());
+    assert_eq!(server.admin(), AdminState::Ready);
+    assert_eq!(shares(backend, 4), [0, 4]);
+    assert_eq!(kinds(), [EventKind::Stopping]);
+    backend.set_health(server, Willed::Up);
+    assert_eq!(shares(backend, 4), [2, 2]);
+    assert_eq!(kinds(), [EventKind::Up]);
+    // Maintenance is the end of it.
+    backend.set_health(server, Willed::Stopping);
+    backend.set_admin(server, AdminState::Maint);
+    backend.set_health(server, Willed::Up);
+    assert_eq!(server.status(), "MAINT");
+    backend.set_admin(server, AdminState::Ready);
+    assert!(!server.is_stopping());
+}
+
+#[test]
 fn statuses_are_haproxys() {
     let topology = topology(Balance::RoundRobin, &[1]);
     let (backend, server) = (&topology.backends[0], &topology.backends[0].servers[0]);

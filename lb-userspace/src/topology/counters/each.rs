@@ -67,7 +67,7 @@ impl BackendCounters {
     pub fn each(&self, f: Each<'_>) {
         each!(self, f, sum: [
             connections, bytes_in, bytes_out, denied_requests, denied_responses, connect_errors, response_errors,
-            retries, redispatches, client_aborts, server_aborts, balanced,
+            retries, redispatches, client_aborts, server_aborts, balanced, times_down,
         ], max: [max_current]);
         self.connection_rate.each(f, "connection_rate_max");
         self.http.each(f);

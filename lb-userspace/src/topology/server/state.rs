@@ -47,25 +47,33 @@ impl Server {
         }
         let drain = self.admin() == AdminState::Drain;
         if let Some(tracked) = self.tracked() {
+            let as_up = |word: &str| match self.health_followed() {
+                Some(health) if health.is_up() => health.to_string().replacen("UP", word, 1),
+                _ => word.to_owned(),
+            };
             return match self.via() {
                 State::Maint => format!("MAINT (via {tracked})"),
-                State::Down => "DOWN".into(),
-                State::Drain => "DRAIN".into(),
-                State::Stopping => "NOLB".into(),
-                State::Up if drain => "DRAIN".into(),
-                State::Up => "UP".into(),
+                State::Down => match self.health_followed() {
+                    Some(health) if !health.is_up() => health.to_string(),
+                    _ => "DOWN".to_owned(),
+                },
+                State::Stopping => as_up("NOLB"),
+                State::Drain => as_up("DRAIN"),
+                State::Up if drain => as_up("DRAIN"),
+                State::Up => as_up("UP"),
             };
         }
         let by_agent = self.config.agent_check.is_some() && self.agent_enabled();
         match self.health() {
+            Some(health) if health.is_up() && self.is_stopping() => {
+                health.to_string().replacen("UP", "NOLB", 1)
+            }
+            None if self.is_stopping() => "NOLB".into(),
             // HAProxy says so of all that have an agent, whoever has wished it.
             Some(health) if health.is_up() && drain && by_agent => "DRAIN (agent)".into(),
             None if drain && by_agent => "DRAIN (agent)".into(),
             Some(health) if health.is_up() && drain => {
                 health.to_string().replacen("UP", "DRAIN", 1)
-            }
-            Some(health) if health.is_up() && self.is_stopping() => {
-                health.to_string().replacen("UP", "NOLB", 1)
             }
             Some(health) => health.to_string(),
             None if drain => "DRAIN".into(),

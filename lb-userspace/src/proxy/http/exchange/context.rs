@@ -38,6 +38,8 @@ pub(in super::super) struct Exchange {
     pub(super) queued: Option<Duration>,
     pub(super) connected: Option<Duration>,
     pub(in super::super) responded: Option<Duration>,
+    /// What the server has sent behind its answer's head is no body.
+    pub(in super::super) malformed: bool,
     pub(in super::super) status: Option<u16>,
     pub(super) retries: u32,
     pub(super) redispatched: bool,
@@ -107,6 +109,7 @@ impl Exchange {
             queued: None,
             connected: None,
             responded: None,
+            malformed: false,
             status: None,
             retries: 0,
             redispatched: false,
@@ -421,7 +424,12 @@ impl Exchange {
         let now_ms = client.now_ms();
         server.latency.record(responded, now_ms);
         if let Some(status) = self.status {
-            visit.backend().observe(server, Observation::Status(status));
+            // One whose body is none is no answer, whatever it began with.
+            let seen = match self.malformed {
+                true => Observation::BadResponse,
+                false => Observation::Status(status),
+            };
+            visit.backend().observe(server, seen);
         }
         server.counters.http.requests.inc();
         server.counters.http.response(self.status.unwrap_or(0));

@@ -21,7 +21,10 @@ pub(in super::super) enum Body {
 
 /// It broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) struct BrokenOff;
+pub(in super::super) struct BrokenOff {
+    /// What came was in no coding; otherwise the connection has ended first.
+    pub(in super::super) malformed: bool,
+}
 
 /// What of a body has come and was not taken: one piece at a time, so that who does not read stops who sends.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ enum End {
     /// That was all.
     Ended,
     /// It has broken off, and that is to be told.
-    Broken,
+    Broken(BrokenOff),
 }
 
 impl Slot {
@@ -68,9 +71,9 @@ impl Slot {
     }
 
     /// No more will come.
-    pub(super) fn break_off(&self) {
+    pub(super) fn break_off(&self, broken: BrokenOff) {
         if self.end.get() == End::Open {
-            self.end.set(End::Broken);
+            self.end.set(End::Broken(broken));
         }
     }
 
@@ -84,9 +87,9 @@ impl Slot {
         match self.end.get() {
             End::Open => Poll::Pending,
             End::Ended => Poll::Ready(None),
-            End::Broken => {
+            End::Broken(broken) => {
                 self.end.set(End::Ended);
-                Poll::Ready(Some(Err(BrokenOff)))
+                Poll::Ready(Some(Err(broken)))
             }
         }
     }

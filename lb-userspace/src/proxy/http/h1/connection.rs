@@ -11,19 +11,21 @@ use http::{Method, Response, StatusCode};
 use http_body::{Body as _, Frame};
 
 use super::{
-    body::{Body, Slot},
-    framing::{Decoded, Framing, Malformed},
+    body::{Body, BrokenOff, Slot},
     head,
     out::{Out, Sending},
 };
-use crate::proxy::{
-    Stream,
-    http::{fields::Fields, interim, message::Message, server_io::ServerIo},
+use crate::{
+    proxy::{
+        Stream,
+        http::{fields::Fields, interim, message::Message, server_io::ServerIo},
+    },
+    wire::h1::{self, Decoded, Framing, Malformed},
 };
 
 /// Largest head of an answer, and what is read of a body at a time at most, in bytes: each piece that waits for a client
 /// who does not read holds that much.
-const BUFFER: usize = 32 * 1024;
+const BUFFER: usize = h1::MAX_HEAD;
 /// What is read at a time of what is probably small.
 const SMALL: usize = 8 * 1024;
 
@@ -212,7 +214,9 @@ impl Connection {
         self.failed = true;
         self.keeps = false;
         match &self.reading {
-            Reading::Body(_, slot) => slot.break_off(),
+            Reading::Body(_, slot) => slot.break_off(BrokenOff {
+                malformed: matches!(failed, Failed::Malformed),
+            }),
             _ => self.answer = Some(Err(failed)),
         }
     }
@@ -280,7 +284,7 @@ impl Connection {
                 Reading::Idle | Reading::Done | Reading::Switched => return Ok(()),
                 Reading::Head => {
                     if !self.read.is_empty() {
-                        let found = head::read(&mut self.read, &self.method, &mut self.alike)?;
+                        let found = h1::read(&mut self.read, &self.method, &mut self.alike)?;
                         if let Some(found) = found {
                             self.answered(found);
                             continue;
@@ -338,8 +342,8 @@ impl Connection {
     }
 
     /// The head of an answer has come.
-    fn answered(&mut self, found: head::Answer) {
-        let head::Answer {
+    fn answered(&mut self, found: h1::Answer) {
+        let h1::Answer {
             head,
             fields,
             framing,

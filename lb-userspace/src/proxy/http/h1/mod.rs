@@ -6,15 +6,11 @@
 //! same: one unambiguous message, of which only what is sure is read.
 //!
 //! [`Connection`] is the whole of it: given a request, and driven, it has an answer, whose [`Body`] fills while it is
-//! driven on. [`head`] writes heads and reads them, [`alike`] knows the names of
-//! fields again, [`out`] keeps what is to be written, [`chunked`] is the coding of bodies
-//! without a length. Pure but for the connection.
+//! driven on. [`head`] writes heads, [`out`] keeps what is to be written; what is read is understood by
+//! [`wire::h1`](crate::wire::h1), as that of checks is. Pure but for the connection.
 
-mod alike;
 mod body;
-mod chunked;
 mod connection;
-mod framing;
 mod head;
 mod out;
 

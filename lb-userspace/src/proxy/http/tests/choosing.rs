@@ -296,3 +296,36 @@ fn a_server_whose_answers_are_bad_is_left_before_its_checks_find_out() {
         "Detected 2 consecutive errors, last one was: Wrong http response"
     );
 }
+
+#[test]
+fn a_body_that_is_none_is_an_answer_that_is_none() {
+    let bad = answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\nx\r\n");
+    let harness = Harness::new(&[bad], |_, backend| {
+        if let Some(check) = &mut backend.health_check {
+            check.observe = Some(model::Observe {
+                layer: model::Layer::Seven,
+                error_limit: 2,
+                on_error: model::OnError::MarkDown,
+            });
+        }
+    });
+    for _ in 0..2 {
+        let mut client = harness.connect();
+        let head = get("/", "connection: close\r\n\r\n");
+        client.write_all(head.as_bytes()).unwrap();
+        // What has come of it has; how it ends is another test's.
+        let _ = client.read_to_end(&mut Vec::new());
+    }
+    let server = &harness.shared.topology.backends[0].servers[0];
+    // The exchange is over only once its client has heard of it.
+    let patience = std::time::Instant::now() + Duration::from_secs(20);
+    while server.status() != "DOWN" {
+        assert!(std::time::Instant::now() < patience, "{}", server.status());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(
+        server
+            .last_check()
+            .is_some_and(|found| found.info.ends_with("Invalid http response"))
+    );
+}

@@ -7,11 +7,11 @@ use super::chunked::{Chunked, take};
 
 /// What has come is not HTTP/1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 /// The next part of a body.
 #[derive(Debug)]
-pub(super) enum Decoded {
+pub enum Decoded {
     /// Some of it.
     Data(Bytes),
     /// What follows it. Its end is next.
@@ -24,7 +24,7 @@ pub(super) enum Decoded {
 
 /// How a body is framed (RFC 9112 section 6.3).
 #[derive(Debug)]
-pub(super) enum Framing {
+pub enum Framing {
     /// So many bytes are left of it.
     Length(u64),
     /// It says so itself.
@@ -38,7 +38,7 @@ impl Framing {
     ///
     /// # Errors
     /// It is not in its coding.
-    pub(super) fn decode(&mut self, read: &mut BytesMut) -> Result<Decoded, Malformed> {
+    pub fn decode(&mut self, read: &mut BytesMut) -> Result<Decoded, Malformed> {
         Ok(match self {
             Self::Chunked(chunked) => return chunked.decode(read),
             Self::Length(0) => Decoded::End,
@@ -53,7 +53,7 @@ impl Framing {
     }
 
     /// Its length, where it is known beforehand.
-    pub(super) fn length(&self) -> Option<u64> {
+    pub fn length(&self) -> Option<u64> {
         match self {
             Self::Length(length) => Some(*length),
             Self::Chunked(_) | Self::Close => None,
@@ -61,7 +61,7 @@ impl Framing {
     }
 
     /// Whether all of it has been decoded, but for an end that is in `read` and is taken out of that.
-    pub(super) fn is_over(&mut self, read: &mut BytesMut) -> bool {
+    pub fn is_over(&mut self, read: &mut BytesMut) -> bool {
         match self {
             Self::Length(left) => *left == 0,
             Self::Chunked(chunked) => chunked.ends(read),

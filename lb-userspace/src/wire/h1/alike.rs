@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use httparse::Header;
 
-use crate::proxy::http::fields::Fields;
+use super::fields::Fields;
 
 /// Lists that a thread remembers.
 const LISTS: usize = 16;
@@ -215,7 +215,7 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::proxy::http::h1::head;
+    use crate::wire::h1::head;
 
     const NAMES: [&str; 12] = [
         "Server",

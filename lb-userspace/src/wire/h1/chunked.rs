@@ -37,7 +37,7 @@ enum State {
 
 /// Takes the coding off a body.
 #[derive(Debug)]
-pub(super) struct Chunked {
+pub struct Chunked {
     state: State,
     /// Of the present chunk.
     left: u64,
