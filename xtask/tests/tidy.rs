@@ -83,7 +83,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["watched", "rules", "tls", "capabilities", "accounts"],
     ),
     ("wire", &["config", "tls"]),
-    ("tls", &["watched"]),
+    ("tls", &["watched", "accounts"]),
 ];
 
 /// The files that know aya; the others see maps as lb-common's types at most.

@@ -22,9 +22,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    acceptor::{kept, roots, versions},
+    acceptor::versions,
     certificate::Certificate,
-    error::{Checked, TlsError},
+    client_auth::roots,
+    error::{Checked, TlsError, kept},
     files::{self, Overrides, Reader},
     issuers::Issuers,
     live::Live,

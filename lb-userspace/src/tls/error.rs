@@ -210,3 +210,16 @@ pub struct Checked {
     /// What is wrong: they cannot be used.
     pub errors: Vec<TlsError>,
 }
+
+/// What there is of `result`; what is wrong instead is kept, once.
+pub(super) fn kept<T>(result: Result<T, TlsError>, wrong: &mut Vec<TlsError>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            if !wrong.contains(&error) {
+                wrong.push(error);
+            }
+            None
+        }
+    }
+}

@@ -12,7 +12,7 @@ use rustls::pki_types::{
 };
 
 use super::{
-    acceptor::roots,
+    client_auth::roots,
     error::TlsError,
     options::{CertificateFiles, Certificates},
 };

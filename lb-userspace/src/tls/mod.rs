@@ -9,6 +9,7 @@
 
 mod acceptor;
 mod certificate;
+mod client_auth;
 mod connector;
 mod crt_list;
 mod details;
