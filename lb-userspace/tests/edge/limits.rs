@@ -154,6 +154,6 @@ backends:
     teller(&main.to_string());
     let end = stream.read(&mut [0]);
     assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
-    daemon.logged_with(&[" f b/spare ", " UD "]);
+    daemon.logged_with(&[" f b/spare ", " U- "]);
     assert_eq!(told(tcp).1, "127.0.0.1");
 }
