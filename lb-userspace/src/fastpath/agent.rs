@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Command,
+    Begin, Command, Purpose,
     capacity::Capacity,
     clock::Clock,
     deny::DenyList,
@@ -105,6 +105,8 @@ pub(super) struct Agent {
     reservation: Reservation,
     listening: BTreeSet<u16>,
     interfaces: BTreeMap<u32, InterfacePath>,
+    /// Those that are not attached as the file insists, and why.
+    unmet: BTreeMap<u32, String>,
     attached: Attached,
     /// No frontend is for the kernel, and no interface has the program.
     idle: bool,
@@ -113,6 +115,7 @@ pub(super) struct Agent {
     draining: bool,
     /// The file no longer wants a kernel path: an earlier agent's flows are served to their end, no new ones taken.
     leaving: bool,
+    purpose: Purpose,
     /// Services' addresses that this host has, as of the last look.
     own_services: Option<BTreeSet<IpAddr>>,
     settling: Option<Instant>,
@@ -128,18 +131,20 @@ pub(super) struct Agent {
 
 impl Agent {
     /// Loads, attaches and fills the maps: when this returns, the kernel forwards.
-    pub(super) async fn start(
-        config: Arc<Config>,
-        topology: Arc<Topology>,
-        (status, log): (SharedPathStatus, Sink),
-        active: watch::Sender<u64>,
-    ) -> Result<Self, FastPathError> {
+    pub(super) async fn start(begin: Begin) -> Result<Self, FastPathError> {
+        let Begin {
+            config,
+            topology,
+            status,
+            log,
+            active,
+            purpose,
+        } = begin;
         let fast_path = &config.global.fast_path;
         let lacking = capabilities::lacking(&super::NEEDED);
         if !lacking.is_empty() {
             return Err(FastPathError::Lacking(lacking));
         }
-        let state = super::state_folder(&config);
         let pins = Pins::open(&fast_path.pin_path)?;
         let lock = pins.lock()?;
         pins.clear_older()?;
@@ -147,8 +152,7 @@ impl Agent {
         let kernel = load(pins, &topology, fast_path, &view.borrow())?;
         let synced = Synced::new(&kernel.maps, &kernel.capacity, &kernel.registry)?;
         let clock = Clock::resume(kernel.maps.clock.get(&0, 0)?, Instant::now());
-        let reservation =
-            Reservation::new(state.join(super::state_name("ports", &fast_path.pin_path)));
+        let reservation = super::reservation(&config);
         let leaving = fast_path.attach == Attach::Off;
         let (sender, requests) = mpsc::unbounded_channel();
         let mut agent = Self {
@@ -170,11 +174,13 @@ impl Agent {
             reservation,
             listening: BTreeSet::new(),
             interfaces: BTreeMap::new(),
+            unmet: BTreeMap::new(),
             attached: Attached::default(),
             idle: false,
             offload_off: BTreeSet::new(),
             draining: leaving,
             leaving,
+            purpose,
             own_services: None,
             settling: None,
             epoch: 0,
@@ -252,8 +258,13 @@ impl Agent {
     /// All that is left to do until the kernel forwards.
     fn begin(&mut self) -> Result<(), FastPathError> {
         self.reserve_ports();
+        if self.purpose == Purpose::GoOn {
+            self.adopt_all();
+        }
         self.attach()?;
-        self.insist()?;
+        if self.purpose == Purpose::Serve {
+            self.insist(&BTreeMap::new())?;
+        }
         self.sync()?;
         self.divide_slots()?;
         self.publish()
@@ -274,6 +285,11 @@ impl Agent {
                         // Whoever has asked may be gone.
                         let _ = done.send(followed.as_ref().map(drop).map_err(ToString::to_string));
                         followed
+                    }
+                    Some(Command::Try { config, topology, done }) => {
+                        // Whoever has asked may be gone.
+                        let _ = done.send(self.can_follow(&config, &topology));
+                        Ok(())
                     }
                     Some(Command::Drain { done }) => self.drain().map(|()| {
                         let _ = done.send(());

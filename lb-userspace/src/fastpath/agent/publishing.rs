@@ -31,6 +31,7 @@ impl Agent {
             flows: maps.flows()?,
             max_flows: u64::from(capacity.flows()),
             memory: capacity.bytes(cpus),
+            lost: None,
             drift: self.sweep.drift(),
             limits: limits(),
             counters: traffic::reasons(maps)?,
@@ -41,6 +42,10 @@ impl Agent {
     fn frontend(&self, name: &str, result: &Result<Option<Remark>, String>) -> FrontendPath {
         let (path, reason) = match result {
             Err(why) => (PathKind::Userspace, why.clone()),
+            Ok(_) if self.leaving => (
+                PathKind::Userspace,
+                "fast_path.attach is off; an earlier lb's flows are served to their end".into(),
+            ),
             Ok(_) if self.draining => (
                 PathKind::Kernel,
                 "stopping: new flows go to userspace".into(),
