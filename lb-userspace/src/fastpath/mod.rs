@@ -17,6 +17,7 @@ mod agent;
 mod arena;
 mod attach;
 mod capacity;
+mod census;
 mod clock;
 mod deny;
 mod error;

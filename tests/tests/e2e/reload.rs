@@ -1,6 +1,8 @@
 //! Another configuration while the kernel forwards: what has the same name goes on there as well.
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 
 use lb_tests::client::{self, Load};
 use lb_tests::server::{Protocol, Server};
@@ -423,4 +425,53 @@ fn an_interface_that_servers_are_reached_by_is_not_let_go() {
     );
     assert_alive(&mut held);
     kernel_takes_over(&lab, &daemon);
+}
+
+#[test]
+fn servers_may_come_and_go_for_as_long_as_they_like() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let body = tcp(&lab, "roundrobin", &[]);
+    let daemon = Daemon::builder(&lab, &body).start().unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 3);
+    let counted = || {
+        let status = daemon.status().unwrap();
+        status["frontends"][0]["kernel"]["connections"].as_u64()
+    };
+    // A block has room for 256.
+    for turn in 0..300 {
+        let address = format!("{}:{BACKEND}", lab.server_addr(turn % 3));
+        let name = format!("web/t{turn}");
+        for command in [
+            format!("add server {name} {address}"),
+            format!("enable server {name}"),
+            format!("set server {name} state maint"),
+            format!("del server {name}"),
+        ] {
+            said(&daemon, &command);
+        }
+    }
+    assert_alive(&mut held);
+    let before = counted();
+    said(
+        &daemon,
+        &format!("add server web/last {}:{BACKEND}", lab.server_addr(0)),
+    );
+    said(&daemon, "enable server web/last");
+    kernel_takes_over(&lab, &daemon);
+    assert!(counted() >= before, "nothing that was counted is lost");
+    assert_alive(&mut held);
+}
+
+/// What the admin socket answers.
+fn said(daemon: &Daemon<'_>, command: &str) -> String {
+    let mut admin = UnixStream::connect(daemon.socket()).unwrap();
+    admin.write_all(format!("{command}\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    admin.read_to_string(&mut answer).unwrap();
+    answer
 }

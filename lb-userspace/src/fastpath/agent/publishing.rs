@@ -4,7 +4,7 @@ use super::Agent;
 use crate::{
     capabilities::{self, Capability},
     config::path::Remark,
-    fastpath::{error::FastPathError, kernel::Kernel, object, traffic},
+    fastpath::{error::FastPathError, image::Image, kernel::Kernel, object, traffic},
     observe::path::{FrontendPath, PathKind, PathStatus},
     topology::Topology,
 };
@@ -37,6 +37,22 @@ impl Agent {
             counters: traffic::reasons(maps)?,
         });
         Ok(())
+    }
+
+    /// Says whose new flows go another way from now on.
+    pub(super) fn tell_paths(&self, image: &Image) {
+        let before = &self.synced.image().frontends;
+        for (frontend, now) in &image.frontends {
+            match (before.get(frontend), now) {
+                (Some(Ok(_)), Err(why)) => {
+                    tracing::warn!("frontend {frontend}: userspace serves new flows: {why}");
+                }
+                (Some(Err(_)), Ok(_)) => {
+                    tracing::info!("frontend {frontend}: the kernel forwards new flows");
+                }
+                _ => {}
+            }
+        }
     }
 
     fn frontend(&self, name: &str, result: &Result<Option<Remark>, String>) -> FrontendPath {
