@@ -45,6 +45,19 @@ pub mod state {
     pub const FIN_BOTH: u8 = FIN_CLIENT | FIN_SERVER;
 }
 
+/// What is known of a client's SYN on a flow, beside the flow's state.
+pub mod syn {
+    /// That it is one, and acknowledges nothing.
+    pub const OPENS: u8 = 1;
+    /// The flow's server takes no new connections of this service, or there is no such service any more.
+    pub const ASTRAY: u8 = 2;
+    /// Neither end has said anything for [`QUIET_TICKS`].
+    pub const QUIET: u8 = 4;
+    /// A little less than the second after which a client sends its SYN again. An end that lives has answered an earlier one
+    /// by then, and may answer this one: Linux sends two challenges within half a second to nobody.
+    pub const QUIET_TICKS: u32 = 800 / crate::abi::TICK_MS;
+}
+
 use state::{
     ANSWERED, ESTABLISHED, FIN_BOTH, FIN_CLIENT, FIN_SERVER, ONE_SIDED, OPEN, RST_CLIENT,
     RST_SERVER,
@@ -120,6 +133,32 @@ pub const fn is_closing(s: u8) -> bool {
 #[inline(always)]
 pub const fn is_over(s: u8) -> bool {
     s & FIN_BOTH == FIN_BOTH || s & RST_SERVER != 0
+}
+
+/// Whether a client's SYN, of which is known what [`syn`] has bits for, ends a flow in state `s`, so that it is a new one's.
+///
+/// Where the server takes no new connections, and so the same server will not do, less proof is asked for than its own word:
+/// that the client has ended the connection, or that the server has left a SYN before this one unanswered. Both take more
+/// than one segment of somebody who forges them.
+#[inline(always)]
+pub const fn ends_by(s: u8, known: u8) -> bool {
+    if known & syn::OPENS == 0 {
+        return false;
+    }
+    let unanswered = s & ANSWERED == 0 && known & syn::QUIET != 0;
+    is_over(s) || known & syn::ASTRAY != 0 && (is_closing(s) || unanswered)
+}
+
+/// The state after a client's SYN that ends nothing. Where the same server will not do, and it is silent, it is asked whether
+/// it knows the connection: one that does answers with an ordinary segment, which settles it.
+#[inline(always)]
+pub const fn next_by_syn(old: u8, known: u8) -> u8 {
+    const DOUBTED: u8 = syn::ASTRAY | syn::QUIET;
+    // Where the server is not seen it cannot be asked.
+    if known & DOUBTED == DOUBTED && old & (ONE_SIDED | ANSWERED) == ANSWERED {
+        return old & !ANSWERED;
+    }
+    next(old, true, flag::SYN, false)
 }
 
 /// Idle time after which a flow in state `s` is forgotten, in ticks of [`crate::abi::TICK_MS`], where `established` is
@@ -268,6 +307,42 @@ mod tests {
             run(&[(true, SYN, false), (true, SYN, false)]),
             NEW,
             "nor does a retransmitted one"
+        );
+    }
+
+    #[test]
+    fn a_syn_leaves_a_server_that_takes_no_new_connections_once_the_old_one_has_ended() {
+        use syn::{ASTRAY, OPENS, QUIET};
+        let mut s = HANDSHAKE.to_vec();
+        assert!(!ends_by(run(&s), OPENS | ASTRAY | QUIET), "it lives");
+        s.push((true, RST, false));
+        assert!(!ends_by(run(&s), OPENS), "the server is as good as any");
+        assert!(!ends_by(run(&s), ASTRAY | QUIET), "it is no SYN");
+        assert!(ends_by(run(&s), OPENS | ASTRAY));
+        s.push((true, SYN, false));
+        assert!(!ends_by(run(&s), OPENS | ASTRAY), "it has just been asked");
+        assert!(ends_by(run(&s), OPENS | ASTRAY | QUIET), "and is dead");
+        s.push((false, SYN | ACK, false));
+        assert!(!ends_by(run(&s), OPENS | ASTRAY | QUIET), "it answers");
+    }
+
+    #[test]
+    fn a_silent_server_that_takes_no_new_connections_is_asked_by_a_syn() {
+        use syn::{ASTRAY, OPENS, QUIET};
+        let open = run(&HANDSHAKE);
+        for known in [OPENS, OPENS | ASTRAY, OPENS | QUIET] {
+            assert_eq!(next_by_syn(open, known), open);
+        }
+        let asked = next_by_syn(open, OPENS | ASTRAY | QUIET);
+        assert!(!is_established(asked) && !is_closing(asked));
+        assert!(!ends_by(asked, OPENS | ASTRAY), "it has its time");
+        assert!(ends_by(asked, OPENS | ASTRAY | QUIET));
+        assert_eq!(next(asked, false, ACK, false), ESTABLISHED, "it answers");
+        assert_eq!(next(asked, true, ACK, true), asked, "the client lives");
+        assert_eq!(
+            next_by_syn(open | ONE_SIDED, OPENS | ASTRAY | QUIET),
+            open | ONE_SIDED,
+            "nobody would hear its answer"
         );
     }
 

@@ -3,7 +3,9 @@
 use lb_common::{
     counter::Reason,
     flow::{Flow, Hop, Leg, SideKey, flags, side_signature},
-    tcp::{self, flag, state},
+    load::{Weight, WeightBlock},
+    service::ServiceKey,
+    tcp::{self, flag, state, syn},
 };
 
 use crate::{
@@ -37,6 +39,7 @@ pub fn hot<A: Family>(packet: &Packet<'_, A>, hook: &impl Hook) -> Result<u32, S
     if plan.hop.tags[0] != 0 {
         return Err(Stop::SLOW);
     }
+    flow.last = now_ticks();
     record(packet, flow, &plan);
     Ok(apply::forward::<A, false>(packet, &plan, hook))
 }
@@ -78,10 +81,16 @@ pub fn plan<A: Family>(
     })
 }
 
+/// Whether a segment is to open a connection. By itself it keeps no flow from being forgotten: a client that sends it again
+/// and again to a server that is gone would never get to another.
+#[inline(always)]
+fn opens(flags: u8) -> bool {
+    flags & (flag::CONTROL | flag::ACK) == flag::SYN
+}
+
 /// Counts a packet of an established flow, and follows a client that has moved.
 #[inline(always)]
 pub fn record<A: Family>(packet: &Packet<'_, A>, flow: &mut Flow<A>, plan: &Plan<A>) {
-    flow.last = now_ticks();
     flow.packets += 1;
     flow.bytes += u64::from(packet.payload);
     count::lane(flow.leg.lane, plan.to_server, packet.payload);
@@ -125,17 +134,26 @@ fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Step, Stop> {
     if forward.is_null() {
         return Err(Stop::drop(Reason::HalfMissing));
     }
-    let reopen = from_client && packet.flags & (flag::CONTROL | flag::ACK) == flag::SYN;
+    let known = if from_client && opens(packet.flags) {
+        // SAFETY: live map values; the times are looked at and no more.
+        let last = unsafe {
+            let other = if opposite.is_null() {
+                flow.last
+            } else {
+                (*opposite).last
+            };
+            [flow.last, other]
+        };
+        about_syn(packet, &flow.leg, last)
+    } else {
+        0
+    };
     // SAFETY: not null, so a live map value.
-    let states = unsafe { advance(forward, from_client, reopen, packet.flags, packet.payload) };
+    let states = unsafe { advance(forward, from_client, known, packet.flags, packet.payload) };
     let (old, new) = ((states >> 8) as u8, states as u8);
     let ends = states & TELL != 0;
     if old & state::GONE != 0 {
         return Err(Stop::drop(Reason::HalfMissing));
-    }
-    if reopen && tcp::is_over(old) {
-        close::remove(&packet.key, &work.key, &flow.leg, Reason::FlowReopened);
-        return Ok(Step::Over);
     }
     let key = if from_client { &packet.key } else { &work.key };
     if ends {
@@ -146,7 +164,18 @@ fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Step, Stop> {
         } else {
             (core::ptr::from_ref(flow), (0, packet.payload))
         };
-        event::ended(key, forward, reverse, new, last);
+        event::ended(key, forward, reverse, new & !state::GONE, last);
+    }
+    if new & state::GONE != 0 {
+        if !tcp::is_closing(old) {
+            balance::lane_active(flow.leg.lane, -1);
+        }
+        close::remove(&packet.key, &work.key, &flow.leg, Reason::FlowReopened);
+        return Ok(Step::Over);
+    }
+    if known != 0 && new != old {
+        // What comes of it has its time.
+        flow.last = now_ticks();
     }
     if tcp::is_closing(old) != tcp::is_closing(new) {
         balance::lane_active(flow.leg.lane, if tcp::is_closing(new) { -1 } else { 1 });
@@ -165,12 +194,61 @@ fn step<A: Family>(packet: &Packet<'_, A>) -> Result<Step, Stop> {
     Ok(Step::Go)
 }
 
+/// What is known of a client's SYN on a flow whose ends have said something at these times: bits of [`tcp::syn`].
+///
+/// A function of its own, so that its look-ups are walked once.
+#[inline(never)]
+fn about_syn<A: Family>(packet: &Packet<'_, A>, leg: &Leg<A>, last: [u32; 2]) -> u8 {
+    let now = now_ticks();
+    // The clock may have moved on between two looks.
+    let silent = |last: u32| now.wrapping_sub(last) as i32 >= syn::QUIET_TICKS as i32;
+    let mut known = syn::OPENS;
+    if silent(last[0]) && silent(last[1]) {
+        known |= syn::QUIET;
+    }
+    if is_astray(packet, leg) {
+        known |= syn::ASTRAY;
+    }
+    known
+}
+
+/// Whether the server of a flow takes no new flows of the service that the client's packets are for: that has gone, has
+/// another backend, or its backend has the server at another address, or lets nobody to it.
+#[inline(always)]
+fn is_astray<A: Family>(packet: &Packet<'_, A>, leg: &Leg<A>) -> bool {
+    let key = ServiceKey {
+        addr: packet.key.dst,
+        port: packet.key.dport,
+        proto: packet.key.proto as u16,
+    };
+    let (Some(service), Some(lane)) = (A::service(&key), maps::LANES.get(leg.lane)) else {
+        return true;
+    };
+    let (Some(server), Some(weights)) = (
+        maps::SERVERS.get(lane.server),
+        maps::WEIGHTS.get_ptr(lane.server >> 8),
+    ) else {
+        return true;
+    };
+    let weights: *const WeightBlock = weights;
+    // SAFETY: live map values, the ordinal below BLOCK.
+    let (block, weight) = unsafe {
+        let ordinal = (lane.server & 0xff) as usize;
+        let weight = (&raw const (*weights).0).cast::<Weight>().add(ordinal);
+        ((*service).block, (*weight).external)
+    };
+    block != lane.server >> 8
+        || weight & Weight::REFUSES != 0
+        || leg.flags & flags::TRANSLATE != 0
+            && (leg.dport != server.port || leg.dst != A::from_words(&server.addr))
+}
+
 /// Bit of [`advance`]'s result: the flow has ended just now.
 const TELL: u64 = 1 << 16;
 
-/// Takes a forward entry from its state to the next under its lock, and returns both, `old << 8 | new`, and [`TELL`]. A
-/// flow that is over and shall be opened anew, or one that is being removed already, stays as it was but for
-/// [`state::GONE`].
+/// Takes a forward entry from its state to the next under its lock, and returns both, `old << 8 | new`, and [`TELL`]. `known`
+/// is what is known of a client's SYN ([`tcp::syn`]). A flow that it ends, or one that is being removed already, stays as it
+/// was but for [`state::GONE`].
 ///
 /// A function of its own: the verifier wants to see that what is unlocked is what was locked, and the compiler, left
 /// to inline, picks the entry twice.
@@ -181,7 +259,7 @@ const TELL: u64 = 1 << 16;
 unsafe fn advance<A: Family>(
     forward: *mut Flow<A>,
     from_client: bool,
-    reopen: bool,
+    known: u8,
     flags: u8,
     payload: u32,
 ) -> u64 {
@@ -192,13 +270,16 @@ unsafe fn advance<A: Family>(
             let old = leg.state;
             let new = if old & state::GONE != 0 {
                 old
-            } else if reopen && tcp::is_over(old) {
+            } else if tcp::ends_by(old, known) {
                 old | state::GONE
+            } else if known != 0 {
+                tcp::next_by_syn(old, known)
             } else {
                 tcp::next(old, from_client, flags, payload != 0)
             };
             leg.state = new;
-            let tell = tcp::is_over(new) && leg.flags & flags::TOLD == 0;
+            let tell = (tcp::is_over(new) || new & !old & state::GONE != 0)
+                && leg.flags & flags::TOLD == 0;
             if tell {
                 leg.flags |= flags::TOLD;
             }
@@ -300,6 +381,9 @@ pub fn send<A: Family>(
         // SAFETY: a live map value, as in `hot`.
         let flow = unsafe { &mut *flow };
         let plan = plan(packet, &flow.leg, hook)?;
+        if !opens(packet.flags) {
+            flow.last = now_ticks();
+        }
         record(packet, flow, &plan);
         (plan, &flow.leg)
     } else {

@@ -148,6 +148,9 @@ pub fn verdict(view: &View<'_>, backends: &[String]) -> Result<String, String> {
         return Err("lb is stopping".to_owned());
     }
     let path = view.path;
+    if let Some(why) = &path.lost {
+        return Err(format!("nobody looks after the kernel path: {why}"));
+    }
     let attached = path
         .interfaces
         .iter()
@@ -264,6 +267,14 @@ mod tests {
         assert_eq!(
             said(false, &kernel, &[]),
             Err("the kernel program is attached nowhere: its driver said no".into())
+        );
+        let lost = PathStatus {
+            lost: Some("no more files".into()),
+            ..kernel.clone()
+        };
+        assert_eq!(
+            said(false, &lost, &[]),
+            Err("nobody looks after the kernel path: no more files".into())
         );
         let idle = PathStatus {
             program: Some("x".into()),

@@ -95,6 +95,10 @@ fn kernel(out: &mut String, snapshot: &Snapshot, colour: bool) {
         let _ = write!(out, ", {}", paint(limit, Paint::Warn, colour));
     }
     out.push('\n');
+    if let Some(why) = &path.lost {
+        let why = format!("Nobody looks after it, it forwards by what it was told last: {why}");
+        let _ = writeln!(out, "{}", paint(&why, Paint::Bad, colour));
+    }
     let mut table = Table::new(&["INTERFACE", "ATTACH", "WHY"]);
     for interface in &path.interfaces {
         let paint = if interface.attach == "none" {

@@ -3,14 +3,21 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{Config, model::Attach, path::unlike_kernel},
-    fastpath::{FastPath, FastPathError, is_left_over, no_kernel_path},
+    config::{
+        Config,
+        model::{Attach, OnStop},
+        path::unlike_kernel,
+    },
+    fastpath::{FastPath, FastPathError, is_left_over, no_kernel_path, remove_left_over},
     observe::{
         log::Sink,
         path::{PathStatus, SharedPathStatus},
     },
     topology::Topology,
 };
+
+/// Why userspace serves alone, where the file says so.
+const OFF: &str = "fast_path.attach is off";
 
 /// Whether the kernel is to forward, or does still and is to end it: the process before has it, or one that is gone.
 pub(super) fn is_wanted(config: &Config, before: bool) -> bool {
@@ -30,16 +37,11 @@ pub(super) async fn start(
 ) -> Result<Option<FastPath>, FastPathError> {
     let attach = config.global.fast_path.attach;
     if attach == Attach::Off {
-        if is_left_over(config) {
-            tokio::spawn(leave(
-                Arc::clone(config),
-                Arc::clone(topology),
-                status.clone(),
-                log.clone(),
-            ));
+        status.store(userspace_alone(topology, OFF));
+        if !is_left_over(config) {
+            return Ok(None);
         }
-        status.store(userspace_alone(topology, "fast_path.attach is off"));
-        return Ok(None);
+        return Ok(leave(config, topology, status, log).await);
     }
     status.store(userspace_alone(topology, "the kernel path is being loaded"));
     let started = FastPath::start(
@@ -66,7 +68,7 @@ pub(super) fn follow_without(config: &Config, topology: &Topology, status: &Shar
     let reasons = before.frontends.iter().map(|frontend| &*frontend.reason);
     let why = reasons.into_iter().find(|why| !why.contains("mode http"));
     let why = match (config.global.fast_path.attach, why) {
-        (Attach::Off, _) => "fast_path.attach is off",
+        (Attach::Off, _) => OFF,
         // What follows is about the frontend alone.
         (_, Some(why)) => why.split("; ").next().unwrap_or(why),
         (_, None) => "there is no kernel path",
@@ -88,19 +90,65 @@ fn userspace_alone(topology: &Topology, reason: &str) -> PathStatus {
     status
 }
 
-/// An earlier lb had a kernel path that the file no longer wants: its flows run to their end there, then it is removed.
-async fn leave(config: Arc<Config>, topology: Arc<Topology>, status: SharedPathStatus, log: Sink) {
-    match FastPath::start(config, Arc::clone(&topology), status.clone(), log).await {
+/// An earlier lb had a kernel path that the file no longer wants: its flows run to their end there, then it is removed, by
+/// [`end_left`].
+async fn leave(
+    config: &Arc<Config>,
+    topology: &Arc<Topology>,
+    status: &SharedPathStatus,
+    log: &Sink,
+) -> Option<FastPath> {
+    let started = FastPath::start(
+        Arc::clone(config),
+        Arc::clone(topology),
+        status.clone(),
+        log.clone(),
+    )
+    .await;
+    match started {
         Ok(fast_path) => {
-            tracing::info!(
-                "fast_path.attach is off: the kernel path of an earlier lb takes no new flows"
-            );
-            fast_path.drain().await;
-            fast_path.finish(false).await;
-            status.store(userspace_alone(&topology, "fast_path.attach is off"));
-            tracing::info!("the kernel path of an earlier lb has no more flows and is removed");
+            tracing::info!("{OFF}: the kernel path of an earlier lb takes no new flows");
+            Some(fast_path)
         }
-        Err(error) => tracing::error!("the kernel path of an earlier lb cannot be ended: {error}"),
+        Err(error) => {
+            tracing::error!("the kernel path of an earlier lb cannot be ended: {error}");
+            None
+        }
+    }
+}
+
+/// Resolves once a kernel path that is being left has no more flows; never for another.
+pub(super) async fn left(fast_path: Option<&FastPath>) {
+    match fast_path.filter(|fast_path| fast_path.is_leaving()) {
+        Some(fast_path) => fast_path.emptied().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Removes one that is being left and has no more flows.
+pub(super) async fn end_left(
+    fast_path: &mut Option<FastPath>,
+    topology: &Topology,
+    status: &SharedPathStatus,
+) {
+    if let Some(fast_path) = fast_path.take() {
+        fast_path.finish(false).await;
+        status.store(userspace_alone(topology, OFF));
+        tracing::info!("the kernel path of an earlier lb has no more flows and is removed");
+    }
+}
+
+/// Ends the kernel path with the daemon. Without an agent nothing is to forward for an lb that is gone either, unless it is to
+/// be kept.
+pub(super) async fn finish(fast_path: Option<FastPath>, config: &Config) {
+    let keep = config.global.fast_path.on_stop == OnStop::Keep;
+    match fast_path {
+        Some(fast_path) => fast_path.finish(keep).await,
+        None if keep || !is_left_over(config) => {}
+        None => match remove_left_over(config) {
+            Ok(()) => tracing::warn!("what an earlier lb left of its kernel path is removed"),
+            Err(error) => tracing::error!("what an earlier lb left stays: {error}"),
+        },
     }
 }
 

@@ -61,7 +61,7 @@ use crate::{
     },
     config::{
         Config, haproxy,
-        model::{Bind, LogTo, OnStop},
+        model::{Bind, LogTo},
     },
     health::message,
     observe::{
@@ -388,10 +388,7 @@ impl Daemon {
             }
             let config = Arc::clone(running.config());
             health_file::fail(config.global.health_file.as_ref());
-            if let Some(fast_path) = running.fast_path.take() {
-                let keep = config.global.fast_path.on_stop == OnStop::Keep;
-                fast_path.finish(keep).await;
-            }
+            fast_path::finish(running.fast_path.take(), &config).await;
             if let Some(path) = &stats_file {
                 stats_file::write(path, &sources.topology(), &sources.history);
             }

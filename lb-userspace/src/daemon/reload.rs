@@ -206,6 +206,11 @@ impl Running {
                 Some(opened.map_err(StartError::from)?)
             }
         };
+        if let Some(fast_path) = &self.fast_path {
+            let (config, topology) = (Arc::clone(&config), Arc::clone(&topology));
+            let can = fast_path.can_follow(config, topology).await;
+            can.map_err(StartError::from)?;
+        }
         // The last: who connects to one from now on is to be served.
         let listeners = self.proxy.open_more(&topology).map_err(StartError::from)?;
         self.amendments = amendments;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    notify,
+    fast_path, notify,
     running::Running,
     signals::{Request, Signals},
     upgrade::{Left, Successor},
@@ -60,6 +60,8 @@ enum Event {
     Asked(Request),
     Wished(Wish),
     Finished,
+    /// The flows of an earlier lb's kernel path have ended.
+    Left,
     Due,
 }
 
@@ -78,6 +80,10 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) -> Option
                 running.before.as_ref(),
                 phase,
             ) => Event::Finished,
+            // One that is kept goes on by itself.
+            () = fast_path::left(
+                running.fast_path.as_ref().filter(|_| times.drains || phase == Phase::Running),
+            ) => Event::Left,
             () = reached(deadline) => Event::Due,
             wish = running.wished.recv() => match wish {
                 Some(wish) => Event::Wished(wish),
@@ -92,6 +98,11 @@ pub(super) async fn wait(signals: &mut Signals, running: &mut Running) -> Option
         } = times;
         let next = match event {
             Event::Finished => return None,
+            Event::Left => {
+                let (topology, path) = (running.sources.topology(), &running.sources.path);
+                fast_path::end_left(&mut running.fast_path, &topology, path).await;
+                continue;
+            }
             Event::Wished(wish) if phase == Phase::Running => {
                 // Whoever has wished it may be gone.
                 let asked = match wish.what {

@@ -14,8 +14,9 @@ use tokio::{
 };
 
 use super::{
-    Command,
+    Begin, Command, Purpose,
     capacity::Capacity,
+    census::Census,
     clock::Clock,
     deny::DenyList,
     error::FastPathError,
@@ -28,7 +29,7 @@ use super::{
     },
     pins::Pins,
     pmtu::PathMtus,
-    reset::{Resets, Which},
+    reset::Resets,
     slots,
     sockets::Sockets,
     succession,
@@ -55,22 +56,10 @@ mod attaching;
 mod ending;
 mod publishing;
 mod requests;
+mod sweeping;
 
 pub use publishing::no_kernel_path;
 
-/// Entries of the flow tables that a sweep reads at each tick: a million in five seconds, in portions after each of which
-/// the program's ring has room for the ends of all their flows.
-const SWEEP_ENTRIES: usize = 10_000;
-const SWEEP_PORTIONS: usize = 5;
-/// Ticks from the begin of one sweep to that of the next, and likewise where there are more flows than a few: a sweep
-/// through two million entries costs about a second of a core.
-const SWEEP_TICKS: u32 = 10;
-const LONG_SWEEP_TICKS: u32 = 100;
-const FEW_FLOWS: u64 = 50_000;
-/// Likewise for tables without flows, which may hold what a crash left half removed.
-const EMPTY_SWEEP_TICKS: u32 = 600;
-/// Ticks from one recount of active flows to the next.
-const RECOUNT_TICKS: u32 = 600;
 /// Ticks between polls of the counters, a system call a lane, where there are more lanes than a few.
 const POLL_TICKS: u32 = 5;
 const FEW_LANES: usize = 256;
@@ -95,6 +84,11 @@ pub(super) struct Agent {
     kernel: Kernel,
     synced: Synced,
     sweep: Sweep,
+    census: Census,
+    /// The maps have no room for all that there is.
+    short: bool,
+    /// So many sweeps more look at once for what others have left.
+    searches: u8,
     sockets: Sockets,
     resets: Resets,
     /// How often each server's sessions have been shut down, by its index.
@@ -105,6 +99,8 @@ pub(super) struct Agent {
     reservation: Reservation,
     listening: BTreeSet<u16>,
     interfaces: BTreeMap<u32, InterfacePath>,
+    /// Those that are not attached as the file insists, and why.
+    unmet: BTreeMap<u32, String>,
     attached: Attached,
     /// No frontend is for the kernel, and no interface has the program.
     idle: bool,
@@ -113,6 +109,7 @@ pub(super) struct Agent {
     draining: bool,
     /// The file no longer wants a kernel path: an earlier agent's flows are served to their end, no new ones taken.
     leaving: bool,
+    purpose: Purpose,
     /// Services' addresses that this host has, as of the last look.
     own_services: Option<BTreeSet<IpAddr>>,
     settling: Option<Instant>,
@@ -128,18 +125,20 @@ pub(super) struct Agent {
 
 impl Agent {
     /// Loads, attaches and fills the maps: when this returns, the kernel forwards.
-    pub(super) async fn start(
-        config: Arc<Config>,
-        topology: Arc<Topology>,
-        (status, log): (SharedPathStatus, Sink),
-        active: watch::Sender<u64>,
-    ) -> Result<Self, FastPathError> {
+    pub(super) async fn start(begin: Begin) -> Result<Self, FastPathError> {
+        let Begin {
+            config,
+            topology,
+            status,
+            log,
+            active,
+            purpose,
+        } = begin;
         let fast_path = &config.global.fast_path;
         let lacking = capabilities::lacking(&super::NEEDED);
         if !lacking.is_empty() {
             return Err(FastPathError::Lacking(lacking));
         }
-        let state = super::state_folder(&config);
         let pins = Pins::open(&fast_path.pin_path)?;
         let lock = pins.lock()?;
         pins.clear_older()?;
@@ -147,8 +146,7 @@ impl Agent {
         let kernel = load(pins, &topology, fast_path, &view.borrow())?;
         let synced = Synced::new(&kernel.maps, &kernel.capacity, &kernel.registry)?;
         let clock = Clock::resume(kernel.maps.clock.get(&0, 0)?, Instant::now());
-        let reservation =
-            Reservation::new(state.join(super::state_name("ports", &fast_path.pin_path)));
+        let reservation = super::reservation(&config);
         let leaving = fast_path.attach == Attach::Off;
         let (sender, requests) = mpsc::unbounded_channel();
         let mut agent = Self {
@@ -162,6 +160,9 @@ impl Agent {
             kernel,
             synced,
             sweep: Sweep::default(),
+            census: Census::default(),
+            short: false,
+            searches: 0,
             sockets: Sockets::default(),
             resets: Resets::default(),
             shutdowns: HashMap::new(),
@@ -170,11 +171,13 @@ impl Agent {
             reservation,
             listening: BTreeSet::new(),
             interfaces: BTreeMap::new(),
+            unmet: BTreeMap::new(),
             attached: Attached::default(),
             idle: false,
             offload_off: BTreeSet::new(),
             draining: leaving,
             leaving,
+            purpose,
             own_services: None,
             settling: None,
             epoch: 0,
@@ -241,6 +244,7 @@ impl Agent {
         // What is traced is traced with the programs that go.
         self.tracing = None;
         self.sweep = Sweep::default();
+        self.census = Census::default();
         self.sockets = Sockets::default();
         self.resets = Resets::default();
         // Under their new numbers.
@@ -252,8 +256,13 @@ impl Agent {
     /// All that is left to do until the kernel forwards.
     fn begin(&mut self) -> Result<(), FastPathError> {
         self.reserve_ports();
+        if self.purpose == Purpose::GoOn {
+            self.adopt_all();
+        }
         self.attach()?;
-        self.insist()?;
+        if self.purpose == Purpose::Serve {
+            self.insist(&BTreeMap::new())?;
+        }
         self.sync()?;
         self.divide_slots()?;
         self.publish()
@@ -274,6 +283,11 @@ impl Agent {
                         // Whoever has asked may be gone.
                         let _ = done.send(followed.as_ref().map(drop).map_err(ToString::to_string));
                         followed
+                    }
+                    Some(Command::Try { config, topology, done }) => {
+                        // Whoever has asked may be gone.
+                        let _ = done.send(self.can_follow(&config, &topology));
+                        Ok(())
                     }
                     Some(Command::Drain { done }) => self.drain().map(|()| {
                         let _ = done.send(());
@@ -378,69 +392,6 @@ impl Agent {
         flow_log::write(maps, registry, &self.topology, &self.log);
     }
 
-    /// Goes on with a sweep for idle flows, or begins one if it is time: walking empty tables costs as well.
-    fn sweep(&mut self, now: u32, count: u32) -> Result<(), FastPathError> {
-        self.sweep.expire_half(&self.kernel)?;
-        let flows = self.kernel.maps.flows()?;
-        let due = count.is_multiple_of(match flows {
-            0 => EMPTY_SWEEP_TICKS,
-            1..=FEW_FLOWS => SWEEP_TICKS,
-            _ => LONG_SWEEP_TICKS,
-        });
-        let recount = count.is_multiple_of(RECOUNT_TICKS);
-        if due || recount || self.sweep.is_under_way() {
-            for portion in 0..SWEEP_PORTIONS {
-                let lane = |lane| self.synced.lane(lane);
-                self.sweep.step(
-                    &self.kernel,
-                    &lane,
-                    now,
-                    SWEEP_ENTRIES,
-                    recount && portion == 0,
-                )?;
-                self.log_flows();
-                if !self.sweep.is_under_way() {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes on ending flows that are to end.
-    fn step_resets(&mut self) -> Result<(), FastPathError> {
-        if self.resets.is_idle() {
-            return Ok(());
-        }
-        let server = |lane| self.synced.lane(lane).map(|lane| lane.server);
-        self.resets.step(&self.kernel, &server, Instant::now())
-    }
-
-    /// Ends the flows of servers whose sessions have been shut down since the last look.
-    fn shut_down_sessions(&mut self) {
-        self.each_shutdown(|resets, index| resets.begin(Which::Server(index), Instant::now()));
-    }
-
-    /// Notes how often each server's sessions have been shut down, and calls `more` for those of which that is news.
-    fn each_shutdown(&mut self, more: impl Fn(&mut Resets, u32)) {
-        let room = self.kernel.capacity.room;
-        for backend in &self.topology.backends {
-            for server in &backend.servers {
-                let times = server.shutdown_sessions();
-                if times == 0 {
-                    continue;
-                }
-                let registry = &mut self.kernel.registry;
-                let Ok(index) = registry.server(&backend.name, &server.name, &room) else {
-                    continue;
-                };
-                if self.shutdowns.insert(index, times) != Some(times) {
-                    more(&mut self.resets, index);
-                }
-            }
-        }
-    }
-
     /// Brings the maps up to date; if that fails, it is tried again at each tick.
     fn sync(&mut self) -> Result<(), FastPathError> {
         self.behind = true;
@@ -465,9 +416,18 @@ impl Agent {
             path_mtus: &self.path_mtus.known(),
             room: &room,
         };
+        // What else has asked for an index is none of an image's.
+        registry.take_short();
         let image = Image::build(&inputs, &mut registry);
+        self.short = registry.take_short();
+        if self.short {
+            self.searches = sweeping::SEARCHES;
+        }
         self.kernel.registry = registry;
+        self.census
+            .note(&self.kernel.registry, &image, Instant::now());
         self.kernel.write_registry()?;
+        self.tell_paths(&image);
         self.prober.want(image.neighbours.clone());
         self.settle(&image, &view);
         let flags = self.flags();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    kernel::Want,
+    kernel::{Hook, Want},
     net::{
         View,
         features::XdpFeatures,
@@ -125,6 +125,16 @@ pub(super) fn choose(attach: Attach, candidates: &[Candidate]) -> BTreeMap<u32, 
         .iter()
         .map(|candidate| (candidate.ifindex, one(candidate)))
         .collect()
+}
+
+/// Whether an interface with this hook is attached as the file insists.
+pub(super) fn satisfies(attach: Attach, hook: Hook) -> bool {
+    match attach {
+        Attach::Auto | Attach::Off => true,
+        Attach::Xdp => hook.is(Want::Native),
+        Attach::XdpGeneric => hook.is(Want::Generic),
+        Attach::Tc => hook.is(Want::Tc),
+    }
 }
 
 /// Interfaces that swallow what an XDP program sends there.

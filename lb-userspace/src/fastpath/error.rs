@@ -158,6 +158,17 @@ pub enum FastPathError {
         /// Why, and the mend.
         why: String,
     },
+    /// An interface that is to be let go, and that servers are reached by.
+    #[error(
+        "fast_path.interfaces leaves out {interface}, by which server {server} is reached, so that its flows would be lost: \
+         name that interface as well"
+    )]
+    WayLost {
+        /// Its name.
+        interface: String,
+        /// The server, with its backend.
+        server: String,
+    },
     /// A thread or a runtime.
     #[error("cannot start the fast path's thread: {0}")]
     System(#[from] io::Error),

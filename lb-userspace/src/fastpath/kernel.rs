@@ -314,9 +314,14 @@ impl Kernel {
 
     /// Detaches everywhere and removes everything that was pinned: what flows are left end.
     pub(super) fn remove_everything(&self) -> Result<(), FastPathError> {
-        clear(&self.pins)?;
-        self.pins.remove_all()
+        remove_everything(&self.pins)
     }
+}
+
+/// The same without a program of one's own.
+pub(super) fn remove_everything(pins: &Pins) -> Result<(), FastPathError> {
+    clear(pins)?;
+    pins.remove_all()
 }
 
 /// Programs that are being loaded.

@@ -17,6 +17,7 @@ mod agent;
 mod arena;
 mod attach;
 mod capacity;
+mod census;
 mod clock;
 mod deny;
 mod error;
@@ -27,6 +28,7 @@ mod image;
 mod kernel;
 pub mod net;
 pub mod object;
+mod orphan;
 mod packets;
 mod pins;
 mod pmtu;
@@ -67,11 +69,18 @@ use crate::{
 pub struct FastPath {
     commands: mpsc::UnboundedSender<Command>,
     active: watch::Receiver<u64>,
+    leaving: bool,
 }
 
 /// What the loop may be told.
 #[derive(Debug)]
 enum Command {
+    /// Say whether another configuration asks for something that cannot be had.
+    Try {
+        config: Arc<Config>,
+        topology: Arc<Topology>,
+        done: oneshot::Sender<Result<(), FastPathError>>,
+    },
     /// Follow another configuration; answered once the maps hold what it says.
     Follow {
         config: Arc<Config>,
@@ -104,37 +113,108 @@ impl FastPath {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (active_sender, active) = watch::channel(0);
         let (started, result) = oneshot::channel();
-        thread::Builder::new()
-            .name("fast-path".into())
-            .spawn(move || {
-                let runtime = match tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                {
-                    Ok(runtime) => runtime,
-                    Err(error) => {
-                        let _ = started.send(Err(FastPathError::System(error)));
-                        return;
-                    }
-                };
-                runtime.block_on(async move {
-                    match agent::Agent::start(config, topology, (status, log), active_sender).await
-                    {
-                        Ok(agent) => {
-                            let _ = started.send(Ok(()));
-                            agent.run(receiver).await;
-                        }
-                        Err(error) => {
-                            let _ = started.send(Err(error));
-                        }
-                    }
-                });
-            })?;
+        let leaving = config.global.fast_path.attach == Attach::Off;
+        let begin = Begin {
+            config,
+            topology,
+            status,
+            log,
+            active: active_sender,
+            purpose: Purpose::Serve,
+        };
+        in_a_thread(async move {
+            match agent::Agent::start(begin).await {
+                Ok(agent) => {
+                    let _ = started.send(Ok(()));
+                    agent.run(receiver).await;
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        })?;
         match result.await {
-            Ok(result) => result.map(|()| Self { commands, active }),
+            Ok(result) => result.map(|()| Self {
+                commands,
+                active,
+                leaving,
+            }),
             Err(_) => Err(FastPathError::System(io::Error::other(
                 "it ended without a word",
             ))),
+        }
+    }
+
+    /// Goes on with what an agent of this process has left, attached as it is, whatever the file says by now. Where that
+    /// cannot be had it is tried again and again; until then the status says that nobody looks after the kernel path. Waits
+    /// for the first try.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub async fn go_on(
+        legacy: Legacy,
+        config: Arc<Config>,
+        topology: Arc<Topology>,
+        status: SharedPathStatus,
+        log: Sink,
+    ) -> io::Result<Self> {
+        let (commands, mut receiver) = mpsc::unbounded_channel();
+        let (active_sender, active) = watch::channel(0);
+        let (tried, first) = oneshot::channel();
+        let leaving = config.global.fast_path.attach == Attach::Off;
+        let begin = Begin {
+            config,
+            topology,
+            status,
+            log,
+            active: active_sender,
+            purpose: Purpose::GoOn,
+        };
+        let orphan = orphan::Orphan::new(begin, legacy);
+        in_a_thread(async move {
+            if let Some(agent) = orphan.find_an_agent(&mut receiver, tried).await {
+                agent.run(receiver).await;
+            }
+        })?;
+        // A thread that has ended has tried.
+        let _ = first.await;
+        Ok(Self {
+            commands,
+            active,
+            leaving,
+        })
+    }
+
+    /// Whether it only serves an earlier lb's flows to their end.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// Resolves once no flow is active.
+    pub async fn emptied(&self) {
+        // A loop that is gone counts none.
+        let _ = self.active.clone().wait_for(|active| *active == 0).await;
+    }
+
+    /// Whether all that another configuration asks for, and this one does not, can be had.
+    ///
+    /// # Errors
+    /// What cannot, with the mend.
+    pub async fn can_follow(
+        &self,
+        config: Arc<Config>,
+        topology: Arc<Topology>,
+    ) -> Result<(), FastPathError> {
+        let (done, answer) = oneshot::channel();
+        let command = Command::Try {
+            config,
+            topology,
+            done,
+        };
+        // One that is gone refuses nothing: what follows says so.
+        match self.commands.send(command) {
+            Ok(()) => answer.await.unwrap_or(Ok(())),
+            Err(_) => Ok(()),
         }
     }
 
@@ -186,6 +266,37 @@ impl FastPath {
     }
 }
 
+/// What an agent starts with.
+#[derive(Debug, Clone)]
+struct Begin {
+    config: Arc<Config>,
+    topology: Arc<Topology>,
+    status: SharedPathStatus,
+    log: Sink,
+    active: watch::Sender<u64>,
+    purpose: Purpose,
+}
+
+/// What an agent starts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To forward as the file says, or not at all.
+    Serve,
+    /// To look after what forwards already, as well as it can be had.
+    GoOn,
+}
+
+/// Runs in the agent's thread, with a runtime of its own.
+fn in_a_thread(work: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    // Made here: whoever waits for the thread is told why there is none.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let thread = thread::Builder::new().name("fast-path".into());
+    thread.spawn(move || runtime.block_on(work))?;
+    Ok(())
+}
+
 /// What the kernel would refuse everything without, and not say why. CAP_PERFMON is the verifier's word.
 const NEEDED: [Capability; 2] = [Capability::Bpf, Capability::NetAdmin];
 
@@ -226,6 +337,27 @@ pub fn prepare(config: &Config, owner: Option<Owner>) -> Result<(), FastPathErro
 pub fn is_left_over(config: &Config) -> bool {
     let pins = pins::Pins::at(&config.global.fast_path.pin_path);
     pins.has_maps() && !pins.is_in_use()
+}
+
+/// Removes what an earlier agent left at the configured place, if nobody looks after it: nothing forwards by it any more.
+///
+/// # Errors
+/// Why it stays.
+pub fn remove_left_over(config: &Config) -> Result<(), FastPathError> {
+    let pin_path = &config.global.fast_path.pin_path;
+    let pins = pins::Pins::at(pin_path);
+    let _lock = pins.lock()?;
+    kernel::remove_everything(&pins)?;
+    if let Err(error) = reservation(config).release() {
+        tracing::warn!("source ports stay reserved: {error}");
+    }
+    Ok(())
+}
+
+/// What is reserved of the host's ports.
+fn reservation(config: &Config) -> net::ports::Reservation {
+    let name = state_name("ports", &config.global.fast_path.pin_path);
+    net::ports::Reservation::new(state_folder(config).join(name))
 }
 
 /// Where the agent keeps what it reserved: beside the admin socket, since bpffs holds no ordinary files.

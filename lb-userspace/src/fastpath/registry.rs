@@ -1,9 +1,13 @@
 //! Which name has which index in the kernel maps.
 //!
 //! Flows in the table refer to servers, lanes and hops by index, and outlive the agent. So the names behind the indexes
-//! are kept in a map beside them, and the next agent gives each name the index it had.
+//! are kept in a map beside them, and the next agent gives each name the index it had. An index that no flow has, and no name of
+//! the file, is free again ([`census`](super::census)).
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use lb_common::{abi::REGISTRY_CHUNK, flow::SideKey, load::BLOCK};
 use serde::{Deserialize, Serialize};
@@ -51,6 +55,28 @@ pub(super) struct Registry {
     sides: BTreeMap<String, u16>,
     /// Frontend and address → turn counter.
     turns: BTreeMap<String, u32>,
+    /// What a lane had counted when it was freed: whoever has it next begins there.
+    #[serde(default)]
+    begun: BTreeMap<u32, Counted>,
+    /// What lanes that were freed have counted for a frontend, and for a server.
+    #[serde(default)]
+    settled: [BTreeMap<String, Counted>; 2],
+    /// Something had no room since that was last asked.
+    #[serde(skip)]
+    short: bool,
+}
+
+/// Flows, packets and bytes in, packets and bytes out: of a lane.
+pub(super) type Counted = [u64; 5];
+
+/// Who is in the file: of what others had, the counts are of no use any more.
+pub(super) trait Known {
+    /// Whether there is this frontend.
+    fn frontend(&self, name: &str) -> bool;
+    /// Whether there is this server.
+    fn server(&self, backend: &str, server: &str) -> bool;
+    /// Whether there is this backend.
+    fn backend(&self, name: &str) -> bool;
 }
 
 impl Registry {
@@ -59,13 +85,18 @@ impl Registry {
         self.version
     }
 
+    /// Whether something had no room since this was last asked.
+    pub(super) fn take_short(&mut self) -> bool {
+        std::mem::take(&mut self.short)
+    }
+
     /// The block of a backend.
     pub(super) fn block(&mut self, backend: &str, room: &Room) -> Result<u32, NoRoom> {
         if let Some(block) = self.blocks.get(backend) {
             return Ok(*block);
         }
-        let block =
-            lowest_free(self.blocks.values().copied(), 0, room.blocks).ok_or(NoRoom("backends"))?;
+        let block = lowest_free(self.blocks.values().copied(), 0, room.blocks);
+        let block = self.had(block, "backends")?;
         self.blocks.insert(backend.into(), block);
         self.version += 1;
         Ok(block)
@@ -84,11 +115,12 @@ impl Registry {
             Some(ordinal) => *ordinal,
             None => {
                 let taken = ordinals.values().map(|o| u32::from(*o));
-                let ordinal = lowest_free(taken, 0, BLOCK as u32)
-                    .ok_or(NoRoom("servers in one backend"))? as u8;
-                ordinals.insert(server.into(), ordinal);
+                let Some(ordinal) = lowest_free(taken, 0, BLOCK as u32) else {
+                    return self.had(None, "servers in one backend");
+                };
+                ordinals.insert(server.into(), ordinal as u8);
                 self.version += 1;
-                ordinal
+                ordinal as u8
             }
         };
         Ok(block << 8 | u32::from(ordinal))
@@ -110,8 +142,8 @@ impl Registry {
             .lanes
             .values()
             .flat_map(|lanes| lanes.values().copied());
-        let lane = next_free(&mut self.tops[0], taken, room.lanes)
-            .ok_or(NoRoom("pairs of frontend and server"))?;
+        let lane = next_free(&mut self.tops[0], taken, room.lanes);
+        let lane = self.had(lane, "pairs of frontend and server")?;
         self.lanes
             .entry(frontend.into())
             .or_default()
@@ -132,17 +164,7 @@ impl Registry {
         if let Some(hop) = self.hops.get(&key) {
             return Ok(*hop);
         }
-        let hop = match self.free_hop(room) {
-            Ok(hop) => hop,
-            // A server whose name leads to ever other addresses takes one of its own again.
-            Err(none) => {
-                let own = format!("{} ", pair(backend, server));
-                let before = self.hops.keys().find(|key| key.starts_with(&own)).cloned();
-                let hop = before.and_then(|key| self.hops.remove(&key)).ok_or(none)?;
-                self.version += 1;
-                hop
-            }
-        };
+        let hop = self.free_hop(room)?;
         self.hops.insert(key, hop);
         Ok(hop)
     }
@@ -170,7 +192,8 @@ impl Registry {
             return Ok(*turn);
         }
         let taken = self.turns.values().copied();
-        let turn = next_free(&mut self.tops[1], taken, room.turns).ok_or(NoRoom("services"))?;
+        let turn = next_free(&mut self.tops[1], taken, room.turns);
+        let turn = self.had(turn, "services")?;
         self.turns.insert(key, turn);
         self.version += 1;
         Ok(turn)
@@ -202,6 +225,116 @@ impl Registry {
         })
     }
 
+    /// Every hop.
+    pub(super) fn all_hops(&self) -> impl Iterator<Item = u16> {
+        self.hops.values().chain(self.sides.values()).copied()
+    }
+
+    /// What a lane had counted when it was given to whom it is.
+    pub(super) fn begun(&self, lane: u32) -> Counted {
+        self.begun.get(&lane).copied().unwrap_or_default()
+    }
+
+    /// What lanes that are others' by now have counted for frontends.
+    pub(super) fn settled_of_frontends(&self) -> impl Iterator<Item = (&str, Counted)> {
+        let settled = self.settled[0].iter();
+        settled.map(|(name, counted)| (name.as_str(), *counted))
+    }
+
+    /// Likewise for servers, with their backends.
+    pub(super) fn settled_of_servers(&self) -> impl Iterator<Item = (&str, &str, Counted)> {
+        let settled = self.settled[1].iter();
+        settled.filter_map(|(key, counted)| {
+            let (backend, server) = key.split_once('/')?;
+            Some((backend, server, *counted))
+        })
+    }
+
+    /// Frees lanes, which have counted this by now.
+    pub(super) fn free_lanes(&mut self, counted: &BTreeMap<u32, Counted>) {
+        let mut freed = Vec::new();
+        for (frontend, lanes) in &mut self.lanes {
+            lanes.retain(|key, lane| {
+                let there = !counted.contains_key(lane);
+                if !there {
+                    freed.push((frontend.clone(), key.clone(), *lane));
+                }
+                there
+            });
+        }
+        self.lanes.retain(|_, lanes| !lanes.is_empty());
+        for (frontend, server, lane) in freed {
+            let now = counted.get(&lane).copied().unwrap_or_default();
+            let before = self.begun.insert(lane, now).unwrap_or_default();
+            for (settled, name) in self.settled.iter_mut().zip([frontend, server]) {
+                let sum = settled.entry(name).or_default();
+                for (at, sum) in sum.iter_mut().enumerate() {
+                    *sum = sum.wrapping_add(now[at].wrapping_sub(before[at]));
+                }
+            }
+            self.version += 1;
+        }
+    }
+
+    /// Frees hops.
+    pub(super) fn free_hops(&mut self, which: &BTreeSet<u16>) {
+        let before = self.hops.len() + self.sides.len();
+        self.hops.retain(|_, hop| !which.contains(hop));
+        self.sides.retain(|_, hop| !which.contains(hop));
+        self.version += u64::from(self.hops.len() + self.sides.len() != before);
+    }
+
+    /// Frees the places of servers that are unknown, that have no lane, and that have no flow, as `is_idle` says of an index.
+    /// And what was counted for whom nobody knows. Returns the indexes.
+    pub(super) fn free_servers(
+        &mut self,
+        known: &impl Known,
+        is_idle: impl Fn(u32) -> bool,
+    ) -> Vec<u32> {
+        let with_lanes: BTreeSet<String> = self
+            .lanes
+            .values()
+            .flat_map(|lanes| lanes.keys().cloned())
+            .collect();
+        let mut freed = Vec::new();
+        for (backend, servers) in &mut self.servers {
+            let Some(block) = self.blocks.get(backend) else {
+                continue;
+            };
+            servers.retain(|server, ordinal| {
+                let index = block << 8 | u32::from(*ordinal);
+                let stays = known.server(backend, server)
+                    || with_lanes.contains(&pair(backend, server))
+                    || !is_idle(index);
+                if !stays {
+                    freed.push(index);
+                }
+                stays
+            });
+        }
+        self.servers.retain(|_, servers| !servers.is_empty());
+        let blocks = self.blocks.len();
+        let servers = &self.servers;
+        self.blocks
+            .retain(|backend, _| servers.contains_key(backend) || known.backend(backend));
+        if !freed.is_empty() || self.blocks.len() != blocks {
+            self.version += 1;
+        }
+        let [frontends, servers] = &mut self.settled;
+        frontends.retain(|frontend, _| known.frontend(frontend));
+        servers.retain(|key, _| {
+            let pair = key.split_once('/');
+            pair.is_some_and(|(backend, server)| known.server(backend, server))
+        });
+        freed
+    }
+
+    /// What was looked for, if there is some; that there is none is noted.
+    fn had(&mut self, found: Option<u32>, what: &'static str) -> Result<u32, NoRoom> {
+        self.short |= found.is_none();
+        found.ok_or(NoRoom(what))
+    }
+
     /// The registry as the chunks of its map: length, checksum, JSON.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let json = serde_json::to_vec(self)?;
@@ -229,7 +362,8 @@ impl Registry {
             .chain(self.sides.values())
             .map(|h| u32::from(*h));
         // 0 stands for none.
-        let hop = lowest_free(taken, 1, room.hops.min(1 << 16)).ok_or(NoRoom("next hops"))?;
+        let hop = lowest_free(taken, 1, room.hops.min(1 << 16));
+        let hop = self.had(hop, "next hops")?;
         self.version += 1;
         Ok(hop as u16)
     }
@@ -322,6 +456,66 @@ mod tests {
             after.all_lanes().collect::<Vec<_>>(),
             [(lane, "fe", "be", "b")]
         );
+    }
+
+    /// Who is known: one frontend, backend and server.
+    struct Only(&'static str, &'static str, &'static str);
+
+    impl Known for Only {
+        fn frontend(&self, name: &str) -> bool {
+            name == self.0
+        }
+
+        fn server(&self, backend: &str, server: &str) -> bool {
+            (backend, server) == (self.1, self.2)
+        }
+
+        fn backend(&self, name: &str) -> bool {
+            name == self.1
+        }
+    }
+
+    #[test]
+    fn what_is_freed_is_anothers_who_begins_at_nothing() {
+        let mut registry = Registry::default();
+        let a = registry.server("be", "a", &ROOM).unwrap();
+        let old = registry.lane("fe", "be", "a", &ROOM).unwrap();
+        let kept = registry.lane("fe", "be", "b", &ROOM).unwrap();
+        registry.free_lanes(&[(old, [5, 50, 500, 4, 40])].into());
+        let known = Only("fe", "be", "b");
+        assert_eq!(registry.free_servers(&known, |_| false), [0; 0], "a flow");
+        assert_eq!(registry.free_servers(&known, |_| true), [a]);
+        assert_eq!(registry.server("be", "c", &ROOM), Ok(a));
+        assert_eq!(registry.lane("fe", "be", "b", &ROOM), Ok(kept));
+        let more = registry.lane("fe", "be", "c", &ROOM).unwrap();
+        let again = registry.lane("fe", "be", "d", &ROOM).unwrap();
+        assert!(
+            more != old && again == old,
+            "the lowest when there is no other"
+        );
+        assert_eq!(registry.begun(again)[0], 5);
+        let settled: Vec<_> = registry.settled_of_frontends().collect();
+        assert_eq!(settled, [("fe", [5, 50, 500, 4, 40])]);
+        assert_eq!(registry.settled_of_servers().count(), 0, "nobody knows it");
+        let copy = Registry::from_bytes(&registry.to_bytes().unwrap()).unwrap();
+        assert_eq!(copy.begun(again), registry.begun(again));
+    }
+
+    #[test]
+    fn no_hop_is_taken_from_whoever_has_it() {
+        let mut registry = Registry::default();
+        let address = |n: u8| IpAddr::from([10, 0, 0, n]);
+        let hops: Vec<u16> = (1..4)
+            .map(|n| registry.hop("be", "a", address(n), &ROOM).unwrap())
+            .collect();
+        assert_eq!(
+            registry.hop("be", "a", address(9), &ROOM),
+            Err(NoRoom("next hops"))
+        );
+        assert!(registry.take_short() && !registry.take_short());
+        registry.free_hops(&[hops[1]].into());
+        assert_eq!(registry.hop("be", "a", address(9), &ROOM), Ok(hops[1]));
+        assert_eq!(registry.hop("be", "a", address(3), &ROOM), Ok(hops[2]));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use lb_common::{
 };
 
 use super::{
+    census::Seen,
     error::FastPathError,
     family::{Address, socket},
     image::TCP,
@@ -45,6 +46,9 @@ pub(super) struct Sweep {
     /// Likewise, of the last whole sweep.
     active: Vec<u64>,
     recount: Recount,
+    /// What flows refer to, as far as a sweep that recounts has come, and once it has ended.
+    seeing: Seen,
+    seen: Option<Seen>,
     poker: Poker,
     half4: u32,
     half6: u32,
@@ -77,11 +81,13 @@ impl Sweep {
                 lanes,
                 now,
                 counting: &mut self.counting,
+                seen: self.recount.is_under_way().then_some(&mut self.seeing),
                 poker: &mut self.poker,
             };
             let (read, end) = match self.phase {
                 Phase::Between => {
                     if recount {
+                        self.seeing = Seen::default();
                         self.recount.begin(kernel)?;
                     }
                     (0, true)
@@ -104,11 +110,12 @@ impl Sweep {
 
     fn next(&self, phase: Phase) -> Phase {
         match phase {
-            Phase::Between => Phase::Flows4,
-            Phase::Flows4 => Phase::Flows6,
-            Phase::Flows6 if self.recount.is_under_way() => Phase::Half4,
+            // The half-open ones first: one that is established meanwhile is met among the others at the latest.
+            Phase::Between if self.recount.is_under_way() => Phase::Half4,
             Phase::Half4 => Phase::Half6,
-            Phase::Flows6 | Phase::Half6 => Phase::Between,
+            Phase::Between | Phase::Half6 => Phase::Flows4,
+            Phase::Flows4 => Phase::Flows6,
+            Phase::Flows6 => Phase::Between,
         }
     }
 
@@ -118,6 +125,9 @@ impl Sweep {
         lanes: &dyn Fn(u32) -> Option<Lane>,
     ) -> Result<(), FastPathError> {
         self.active = mem::take(&mut self.counting);
+        if self.recount.is_under_way() {
+            self.seen = Some(mem::take(&mut self.seeing));
+        }
         let mut counts = Counts::default();
         for (lane, flows) in (0..).zip(&self.active).filter(|(_, flows)| **flows > 0) {
             if let Some(lane) = lanes(lane) {
@@ -138,6 +148,11 @@ impl Sweep {
     /// Whether a sweep has begun and not ended.
     pub(super) fn is_under_way(&self) -> bool {
         self.phase != Phase::Between
+    }
+
+    /// What flows refer to, if a sweep that looked for it has just ended.
+    pub(super) fn take_seen(&mut self) -> Option<Seen> {
+        self.seen.take()
     }
 
     /// Active flows of a lane at the last whole sweep.
@@ -169,12 +184,17 @@ struct Look<'a> {
     lanes: &'a dyn Fn(u32) -> Option<Lane>,
     now: u32,
     counting: &'a mut Vec<u64>,
+    seen: Option<&'a mut Seen>,
     poker: &'a mut Poker,
 }
 
 impl Look<'_> {
     /// Counts a leg and returns its lane. An index that nobody gave is not counted: the vector is as long as the highest.
     fn count<A>(&mut self, leg: &Leg<A>) -> Option<Lane> {
+        if let Some(seen) = &mut self.seen {
+            seen.lanes.insert(leg.lane);
+            seen.hops.insert(leg.hop);
+        }
         let lane = (self.lanes)(leg.lane)?;
         if leg.flags & flags::REVERSE == 0 && !tcp::is_closing(leg.state) {
             let at = leg.lane as usize;

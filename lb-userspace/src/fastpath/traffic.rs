@@ -11,7 +11,7 @@ use lb_common::{
 
 use super::{
     kernel::Maps,
-    registry::{Registry, Room},
+    registry::{Counted, Registry, Room},
     sweep::Sweep,
 };
 use crate::{
@@ -32,11 +32,19 @@ pub(super) fn publish(
     let mut servers: BTreeMap<(String, String), Totals> = BTreeMap::new();
     let mut frontends_of: BTreeMap<(String, String), usize> = BTreeMap::new();
     for (lane, frontend, backend, server) in registry.all_lanes() {
-        let count = lane_count(&maps.lane_counts, lane)?;
+        let count = since(registry.begun(lane), &lane_count(&maps.lane_counts, lane)?);
         frontends.entry(frontend.into()).or_default().add(&count);
         let server = (backend.to_owned(), server.to_owned());
         *frontends_of.entry(server.clone()).or_default() += 1;
         servers.entry(server).or_default().add(&count);
+    }
+    for (frontend, counted) in registry.settled_of_frontends() {
+        let totals = frontends.entry(frontend.into()).or_default();
+        totals.add(&as_count(counted));
+    }
+    for (backend, server, counted) in registry.settled_of_servers() {
+        let key = (backend.to_owned(), server.to_owned());
+        servers.entry(key).or_default().add(&as_count(counted));
     }
     for backend in &topology.backends {
         let Some(first) = backend.servers.first() else {
@@ -169,4 +177,39 @@ fn lane_count(map: &PerCpuArray<MapData, LaneCount>, lane: u32) -> Result<LaneCo
         sum.add(count);
     }
     Ok(sum.count)
+}
+
+/// What a lane has counted, whosever it was.
+pub(super) fn counted(maps: &Maps, lane: u32) -> Result<Counted, MapError> {
+    let count = lane_count(&maps.lane_counts, lane)?;
+    Ok([
+        count.flows,
+        count.packets_in,
+        count.bytes_in,
+        count.packets_out,
+        count.bytes_out,
+    ])
+}
+
+fn as_count(counted: Counted) -> LaneCount {
+    let [flows, packets_in, bytes_in, packets_out, bytes_out] = counted;
+    LaneCount {
+        flows,
+        packets_in,
+        bytes_in,
+        packets_out,
+        bytes_out,
+    }
+}
+
+/// What a lane has counted since it was given to whom it is.
+fn since(begun: Counted, count: &LaneCount) -> LaneCount {
+    let begun = as_count(begun);
+    LaneCount {
+        flows: count.flows.wrapping_sub(begun.flows),
+        packets_in: count.packets_in.wrapping_sub(begun.packets_in),
+        bytes_in: count.bytes_in.wrapping_sub(begun.bytes_in),
+        packets_out: count.packets_out.wrapping_sub(begun.packets_out),
+        bytes_out: count.bytes_out.wrapping_sub(begun.bytes_out),
+    }
 }

@@ -28,6 +28,9 @@ pub struct PathStatus {
     pub memory: u64,
     /// By how many the counts of active flows differed from the flow tables at the last exact recount.
     pub drift: u64,
+    /// Why nobody looks after it, although it forwards.
+    #[serde(default)]
+    pub lost: Option<String>,
     /// What it cannot do here, each as a clause.
     #[serde(default)]
     pub limits: Vec<String>,
@@ -161,6 +164,9 @@ impl SharedPathStatus {
 
     fn why_none(&self) -> String {
         let status = self.load();
+        if let Some(why) = &status.lost {
+            return format!("Nobody looks after the kernel path: {why}.");
+        }
         let reasons = status.frontends.iter().map(|frontend| &frontend.reason);
         let why = reasons.into_iter().find(|why| !why.contains("mode http"));
         match why {

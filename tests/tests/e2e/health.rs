@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lb_tests::client::{self, Load};
 use lb_tests::server::Protocol;
-use lb_tests::{Daemon, Lab, skip, wait};
+use lb_tests::{Daemon, Lab, process, skip, wait};
 
 use crate::kernel::{FOLLOWS, kernel_connections, kernel_takes_over, reasons, server_status};
 use crate::setup::{servers, service, tcp};
@@ -240,5 +240,85 @@ fn only_connections_to_a_server_that_died_fail() {
         .for_each(|(s, _)| s.restart().unwrap());
     for server in &servers {
         until_status(&daemon, server.name(), "UP");
+    }
+}
+
+/// Connects from this port of the client, and ends the connection so: by a reset, or as one that is cut off. The server's name.
+fn from_port(lab: &Lab, port: u16, end: &str) -> String {
+    let script = format!(
+        "import socket, struct\n\
+         s = socket.socket()\n\
+         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
+         s.settimeout(20)\n\
+         s.bind(('', {port}))\n\
+         s.connect(('{}', {}))\n\
+         print(s.recv(100).decode().split()[0])\n\
+         if '{end}' == 'reset': s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))\n\
+         if '{end}' == 'cut off': s.setsockopt(socket.IPPROTO_TCP, 19, 1)\n\
+         s.close()\n",
+        lab.service_addr(),
+        service(lab).port(),
+    );
+    let mut command = lab.client().command("python3");
+    let output = command.args(["-c", &script]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{end}: {said}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[test]
+fn a_port_is_not_tied_to_a_server_that_takes_nobody() {
+    if skip::without_lb() || skip::without_tool("python3") {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let servers = servers(&lab, Protocol::Echo);
+    let daemon = Daemon::builder(&lab, &checked(&lab, "roundrobin"))
+        .start()
+        .unwrap();
+    for server in &servers {
+        until_status(&daemon, server.name(), "UP");
+    }
+    kernel_takes_over(&lab, &daemon);
+    // As long as it takes others it stays the same.
+    let first = from_port(&lab, 50_000, "reset");
+    assert_eq!(from_port(&lab, 50_000, "reset"), first);
+    let maint = daemon
+        .lb(&["server", "maint", &format!("web/{first}")])
+        .unwrap();
+    assert!(maint.status.success(), "{maint:?}");
+    until_the_kernel_follows();
+    assert_ne!(
+        from_port(&lab, 50_000, "reset"),
+        first,
+        "{}",
+        reasons(&daemon)
+    );
+    let ready = daemon
+        .lb(&["server", "ready", &format!("web/{first}")])
+        .unwrap();
+    assert!(ready.status.success(), "{ready:?}");
+    until_status(&daemon, &first, "UP");
+    until_the_kernel_follows();
+
+    for (port, end) in [(50_001, "reset"), (50_002, "cut off")] {
+        let dead = from_port(&lab, port, end);
+        let at = servers.iter().position(|s| s.name() == dead).unwrap();
+        let link = |to: &str| {
+            let mut command = lab.switch().command("ip");
+            process::run(command.args(["link", "set", &lab.port(at), to])).unwrap();
+        };
+        link("down");
+        until_status(&daemon, &dead, "DOWN");
+        until_the_kernel_follows();
+        assert_ne!(
+            from_port(&lab, port, end),
+            dead,
+            "{end}; {}",
+            reasons(&daemon)
+        );
+        link("up");
+        until_status(&daemon, &dead, "UP");
+        until_the_kernel_follows();
     }
 }

@@ -1,9 +1,12 @@
 //! From a kernel path to none, with connections running.
 
+use std::time::{Duration, Instant};
+
 use lb_tests::server::Protocol;
 use lb_tests::{Daemon, Lab, client, skip, wait};
 
 use crate::kernel::kernel_takes_over;
+use crate::privileges::reserved;
 use crate::setup::{accepted_in_userspace, held, servers, service, tcp};
 
 #[test]
@@ -39,4 +42,65 @@ fn a_start_without_kernel_path_lets_an_earlier_ones_flows_end() {
     })
     .unwrap();
     client::connect(lab.client(), service(&lab), None).unwrap();
+}
+
+#[test]
+fn a_stop_governs_a_kernel_path_that_is_being_left() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let body = tcp(&lab, "roundrobin", &[]);
+    let mut daemon = Daemon::builder(&lab, &body)
+        .global("grace", "2s")
+        .prepare()
+        .unwrap();
+    for (stop, keeps) in [
+        (&["stop"][..], false),
+        (&["stop", "--now"][..], false),
+        (&["stop"][..], true),
+        (&["stop", "--now"][..], true),
+    ] {
+        let turn = format!("{stop:?}, keeps: {keeps}");
+        let kernel = "attach: xdp, max_flows: 100000, on_stop: detach";
+        daemon.change_fast_path(kernel, &body).unwrap();
+        daemon.start().unwrap();
+        kernel_takes_over(&lab, &daemon);
+        let mut held = held(&lab, 5);
+        daemon.kill();
+        let on_stop = if keeps { "keep" } else { "detach" };
+        let off = format!("attach: off, on_stop: {on_stop}");
+        daemon.change_fast_path(&off, &body).unwrap();
+        daemon.start().unwrap();
+        // It is the agent's already.
+        wait::until_true("it is being left", || {
+            let status = daemon.status().unwrap();
+            status["fast_path"]["interfaces"][0]["attach"] == "xdp"
+        })
+        .unwrap();
+        assert!(daemon.lb(&["health"]).unwrap().status.success(), "{turn}");
+        for stream in &mut held {
+            client::echo(stream, b"still there?").unwrap();
+        }
+        let begun = Instant::now();
+        daemon.lb(stop).unwrap();
+        daemon.wait(Duration::from_secs(20)).unwrap();
+        let took = begun.elapsed();
+        let graceful = !keeps && stop.len() == 1;
+        assert_eq!(took >= Duration::from_secs(2), graceful, "{turn}: {took:?}");
+        let left = daemon.pin_path().exists();
+        assert_eq!(
+            (left, !reserved(&lab).is_empty()),
+            (keeps, keeps),
+            "{turn}; {}",
+            daemon.log()
+        );
+        for stream in &mut held {
+            let goes_on = client::echo(stream, b"still there?").is_ok();
+            assert_eq!(goes_on, keeps, "{turn}; {}", daemon.log());
+        }
+        let refused = client::connect(lab.client(), service(&lab), None).is_err();
+        assert!(refused, "{turn}: nobody is there for new ones");
+    }
 }

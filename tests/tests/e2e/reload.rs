@@ -1,10 +1,12 @@
 //! Another configuration while the kernel forwards: what has the same name goes on there as well.
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 
 use lb_tests::client::{self, Load};
 use lb_tests::server::{Protocol, Server};
-use lb_tests::{Daemon, Lab, skip, wait};
+use lb_tests::{Daemon, Lab, process, skip, wait};
 use rustix::process::Signal;
 
 use crate::kernel::{counter, kernel_connections, kernel_takes_over, kernel_takes_over_at};
@@ -345,4 +347,131 @@ fn health_goes_on_in_the_kernel() {
         reached(&lab, service(&lab), 10).len() == 2
     })
     .unwrap();
+}
+
+#[test]
+fn an_attachment_that_cannot_be_had_is_refused() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    // A veth without a program on its other end takes nothing from XDP.
+    let pair = "ip link add bare0 type veth peer name bare1 && ip link set bare0 up && ip link set bare1 up";
+    process::run(lab.balancer().command("sh").args(["-c", pair])).unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let body = tcp(&lab, "roundrobin", &[]);
+    let mut daemon = Daemon::builder(&lab, &body)
+        .fast_path("attach: tc, max_flows: 100000")
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 3);
+    let reload = |daemon: &Daemon<'_>| {
+        let output = daemon.lb(&["reload"]).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), said)
+    };
+    let changed = body.replace("name: s1,", "name: s9,");
+    daemon
+        .change_fast_path("attach: xdp, max_flows: 100000", &changed)
+        .unwrap();
+    let (taken, said) = reload(&daemon);
+    assert!(!taken && said.contains("cannot attach to bare"), "{said}");
+    let status = daemon.status().unwrap();
+    assert!(
+        !status.to_string().contains("\"s9\""),
+        "nothing has changed"
+    );
+    assert_eq!(status["fast_path"]["interfaces"][0]["attach"], "tc");
+    assert_alive(&mut held);
+    // An upgrade to such a file comes to nothing either, and what there is goes on.
+    let upgraded = daemon.lb(&["upgrade"]).unwrap();
+    assert!(!upgraded.status.success());
+    assert!(
+        daemon.lb(&["health"]).unwrap().status.success(),
+        "{}",
+        daemon.log()
+    );
+    assert_alive(&mut held);
+    kernel_takes_over(&lab, &daemon);
+    // Where it can be had it is taken.
+    let fit = "attach: xdp, interfaces: [clients0, servers0], max_flows: 100000";
+    daemon.change_fast_path(fit, &body).unwrap();
+    let (taken, said) = reload(&daemon);
+    assert!(taken, "{said}");
+    assert_alive(&mut held);
+    kernel_takes_over(&lab, &daemon);
+}
+
+#[test]
+fn an_interface_that_servers_are_reached_by_is_not_let_go() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let body = tcp(&lab, "roundrobin", &[]);
+    let mut daemon = Daemon::builder(&lab, &body).start().unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 3);
+    let fewer = "attach: xdp, interfaces: [clients0], max_flows: 100000";
+    daemon.change_fast_path(fewer, &body).unwrap();
+    let output = daemon.lb(&["reload"]).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(
+        said.contains("leaves out servers0, by which server web/s"),
+        "{said}"
+    );
+    assert_alive(&mut held);
+    kernel_takes_over(&lab, &daemon);
+}
+
+#[test]
+fn servers_may_come_and_go_for_as_long_as_they_like() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let body = tcp(&lab, "roundrobin", &[]);
+    let daemon = Daemon::builder(&lab, &body).start().unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 3);
+    let counted = || {
+        let status = daemon.status().unwrap();
+        status["frontends"][0]["kernel"]["connections"].as_u64()
+    };
+    // A block has room for 256.
+    for turn in 0..300 {
+        let address = format!("{}:{BACKEND}", lab.server_addr(turn % 3));
+        let name = format!("web/t{turn}");
+        for command in [
+            format!("add server {name} {address}"),
+            format!("enable server {name}"),
+            format!("set server {name} state maint"),
+            format!("del server {name}"),
+        ] {
+            said(&daemon, &command);
+        }
+    }
+    assert_alive(&mut held);
+    let before = counted();
+    said(
+        &daemon,
+        &format!("add server web/last {}:{BACKEND}", lab.server_addr(0)),
+    );
+    said(&daemon, "enable server web/last");
+    kernel_takes_over(&lab, &daemon);
+    assert!(counted() >= before, "nothing that was counted is lost");
+    assert_alive(&mut held);
+}
+
+/// What the admin socket answers.
+fn said(daemon: &Daemon<'_>, command: &str) -> String {
+    let mut admin = UnixStream::connect(daemon.socket()).unwrap();
+    admin.write_all(format!("{command}\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    admin.read_to_string(&mut answer).unwrap();
+    answer
 }

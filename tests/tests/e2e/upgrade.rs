@@ -12,7 +12,7 @@ use std::time::Duration;
 use lb_tests::client::{self, Account, Datagrams, Load, Steady};
 use lb_tests::daemon::{Builder, binary};
 use lb_tests::server::{Protocol, Server, UdpServer};
-use lb_tests::{Daemon, Lab, skip, wait};
+use lb_tests::{Daemon, Lab, bpf, process, skip, wait};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kernel::{kernel_takes_over, reasons};
@@ -293,4 +293,180 @@ fn flows_outlive_whoever_is_killed_amid_it() {
         assert_eq!(tally.failures, Vec::<String>::new(), "{turn}");
         assert_eq!(accepted_in_userspace(&lab), userspace, "{turn}");
     }
+}
+
+/// Starts `between` both processes as it would be the new one's binary: up to the message `when`, then `does`.
+fn between(
+    daemon: &Daemon<'_>,
+    when: &str,
+    does: &str,
+    change: impl Fn(String) -> String,
+) -> PathBuf {
+    runnable(daemon, "between", |path| {
+        let text = BETWEEN.replace("LB", binary().to_str().unwrap());
+        let text = text.replace("WHEN", when).replace("DO", does);
+        fs::write(path, change(text)).unwrap();
+    })
+}
+
+/// Exit code and words of a command.
+fn said(daemon: &Daemon<'_>, arguments: &[&str]) -> (bool, String) {
+    let output = daemon.lb(arguments).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let words = text(&output.stdout) + &text(&output.stderr);
+    (output.status.success(), words)
+}
+
+/// An interface in the balancer that takes what is redirected to it only as long as the program is on its other end.
+fn half_a_pair(lab: &Lab) -> bpf::Link {
+    let pair = "ip link add pair0 type veth peer name pair1 && ip link set pair0 up && ip link set pair1 up";
+    process::run(lab.balancer().command("sh").args(["-c", pair])).unwrap();
+    let shown = lab
+        .balancer()
+        .command("ip")
+        .args(["-o", "link", "show", "pair1"])
+        .output()
+        .unwrap();
+    // `7: pair1@pair0: <…`
+    let index = String::from_utf8_lossy(&shown.stdout);
+    let index = index
+        .split(':')
+        .next()
+        .and_then(|index| index.parse().ok())
+        .unwrap();
+    lab.balancer()
+        .run(|| bpf::Program::xdp_pass().unwrap().attach(index).unwrap())
+}
+
+#[test]
+fn a_kernel_path_is_taken_up_again_as_it_is_attached() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let other_end = half_a_pair(&lab);
+    let _servers = servers(&lab, Protocol::Echo);
+    let body = tcp(&lab, "roundrobin", &[]);
+    let daemon = Daemon::builder(&lab, &body)
+        .fast_path("attach: xdp, interfaces: [clients0, servers0, pair0], max_flows: 100000")
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 5);
+    // What runs goes on; what starts cannot have it any more.
+    drop(other_end);
+    let why = refused(&daemon, &[]);
+    assert!(why.contains("pair0"), "{why}");
+    for stream in &mut held {
+        client::echo(stream, b"still there?").unwrap();
+    }
+    assert!(said(&daemon, &["health"]).0, "{}", daemon.log());
+    assert!(said(&daemon, &["deny", "add", "198.51.100.0/24"]).0);
+    kernel_takes_over(&lab, &daemon);
+}
+
+#[test]
+fn a_kernel_path_without_an_agent_gets_one_as_soon_as_that_can_be_had() {
+    if skip::without_lb() || skip::without_tool("python3") || skip::without_tool("prlimit") {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let body = tcp(&lab, "roundrobin", &[]);
+    let mut daemon = Daemon::builder(&lab, &body).start().unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut held = held(&lab, 5);
+    let pid = daemon.pid().unwrap();
+    // The new one dies once the old one's agent has ended, and there are descriptors for hardly any more than connections.
+    let few = "    import resource\n    count = len(os.listdir(f'/proc/{pid}/fd')) + 12\n    \
+               resource.prlimit(pid, resource.RLIMIT_NOFILE, (count, resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]))\n";
+    let lose = |daemon: &Daemon<'_>| {
+        let named = between(daemon, "Ready", "new", |text| {
+            let begin = "def kill(what, name):\n";
+            text.replace(begin, &format!("{begin}{few}"))
+        });
+        refused(daemon, &["--binary", named.to_str().unwrap()]);
+        let (healthy, words) = said(daemon, &["health"]);
+        assert!(
+            !healthy && words.contains("nobody looks after"),
+            "{words}; {}",
+            daemon.log()
+        );
+    };
+    let enough = || {
+        let mut command = std::process::Command::new("prlimit");
+        command.args([format!("--pid={pid}"), "--nofile=4096:".to_owned()]);
+        process::run(&mut command).unwrap();
+    };
+    let mut alive = || {
+        for stream in &mut held {
+            client::echo(stream, b"still there?").unwrap();
+        }
+    };
+    lose(&daemon);
+    alive();
+    assert!(said(&daemon, &["status"]).1.contains("Nobody looks after"));
+    assert!(
+        !said(&daemon, &["deny", "list"]).0,
+        "there is nobody to ask"
+    );
+    enough();
+    wait::until_true("the kernel path to be looked after", || {
+        said(&daemon, &["health"]).0
+    })
+    .unwrap();
+    alive();
+    assert!(said(&daemon, &["deny", "list"]).0);
+    kernel_takes_over(&lab, &daemon);
+
+    // Nothing forwards for one that has been stopped, with an agent or without.
+    lose(&daemon);
+    alive();
+    assert!(said(&daemon, &["stop", "--now"]).0);
+    daemon.wait(Duration::from_secs(20)).unwrap();
+    assert_eq!(
+        fs::read_dir(daemon.pin_path()).map_or(0, Iterator::count),
+        0,
+        "{}",
+        daemon.log()
+    );
+    assert_eq!(reserved(&lab), "");
+    assert!(client::connect(lab.client(), service(&lab), None).is_err());
+}
+
+#[test]
+fn a_script_goes_with_all_that_it_has_started() {
+    if skip::without_lb() || skip::without_tool("python3") {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let daemon = Daemon::builder(&lab, &tcp(&lab, "roundrobin", &[]))
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let named = between(&daemon, "Prepared", "hold", |text| text);
+    let script = runnable(&daemon, "script", |path| {
+        let text = format!("#!/bin/sh\n{} \"$@\"\nexit $?\n", named.display());
+        fs::write(path, text).unwrap();
+    });
+    let why = refused(
+        &daemon,
+        &["--timeout", "3", "--binary", script.to_str().unwrap()],
+    );
+    assert!(why.contains("does not serve after"), "{why}");
+    let config = daemon.folder().join("lb.yaml");
+    let others = || {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let of_it = |pid: &u32| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = words.split(|byte| *byte == 0);
+            words.any(|word| word == config.as_os_str().as_encoded_bytes())
+        };
+        pids.filter(|pid| Some(*pid) != daemon.pid() && of_it(pid))
+            .count()
+    };
+    wait::until_true("nothing is left of it", || others() == 0).unwrap();
+    kernel_takes_over(&lab, &daemon);
 }

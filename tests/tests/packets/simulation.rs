@@ -13,10 +13,10 @@ use lb_common::load::Weight;
 
 use crate::any::assert_sane;
 use crate::fixture::{Fixture, Hook, Outcome, Verdict};
-use crate::frame::{End, Frame, proto};
+use crate::frame::{Frame, proto};
 use crate::races::assert_counts_agree;
 use crate::tuple::Tuple;
-use crate::world::{Family, SNAT_PORT, TICK, World, hop, port};
+use crate::world::{Family, SNAT_PORT, TICK, hop, port};
 
 use ends::{Ends, Random};
 use model::Model;
@@ -188,11 +188,16 @@ impl Simulation {
             expected.bytes()
         );
         let at_server = Tuple::new(seen, server, key.proto);
+        let ordinal = match frame.to.port {
+            port::IPIP => 3,
+            port::IPIP_OTHER => 4,
+            _ => usize::from(server.address == w.s2.address),
+        };
         let opened = self
             .model
-            .request(key, at_server, frame, outcome, self.tick);
+            .request(key, (at_server, ordinal), frame, outcome, self.tick);
         if opened {
-            self.check_choice(&w, server, frame.to.port);
+            self.check_choice(ordinal);
         }
         // Whoever sends by a tuple has it: what the server answers comes to him. A reset may be the last of its flow.
         if model::is_translated(frame.to.port) && !model::is_reset(frame) {
@@ -242,12 +247,7 @@ impl Simulation {
     }
 
     /// A new flow goes to no server that refuses, and to none beyond its limit.
-    fn check_choice(&mut self, w: &World, server: End, port: u16) {
-        let ordinal = match port {
-            port::IPIP => 3,
-            port::IPIP_OTHER => 4,
-            _ => usize::from(server.address == w.s2.address),
-        };
+    fn check_choice(&mut self, ordinal: usize) {
         let active = self.f.all_active()[ordinal];
         let refuses = self.model.refuses & (1 << ordinal) != 0;
         assert!(

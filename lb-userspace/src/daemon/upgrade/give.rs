@@ -28,10 +28,11 @@ use super::{
 use crate::{
     admin::upgrade::Asked,
     config::haproxy,
-    daemon::{
-        fast_path, notify, pidfile::Pidfile, running::Running, signals::Request, stop::STOPPING,
+    daemon::{notify, pidfile::Pidfile, running::Running, signals::Request, stop::STOPPING},
+    fastpath::{
+        FastPath,
+        succession::{self, Legacy},
     },
-    fastpath::succession::{self, Legacy},
     proxy::Shared,
     tls::CarriedTls,
     topology::carried::Sent,
@@ -411,12 +412,12 @@ impl Running {
             new.legacy = agent.await.ok().flatten();
         }
         if let Some(legacy) = new.legacy.take() {
-            legacy.take_over();
-            let topology = self.sources.topology();
-            let path = &self.sources.path;
-            match fast_path::start(self.config(), &topology, path, &self.sources.log).await {
-                Ok(fast_path) => self.fast_path = fast_path,
-                Err(error) => tracing::error!("the kernel path does not go on: {error}"),
+            let sources = &self.sources;
+            let (config, topology) = (Arc::clone(self.config()), sources.topology());
+            let (path, log) = (sources.path.clone(), sources.log.clone());
+            match FastPath::go_on(legacy, config, topology, path, log).await {
+                Ok(fast_path) => self.fast_path = Some(fast_path),
+                Err(error) => tracing::error!("nobody looks after the kernel path: {error}"),
             }
         }
         if new.paused {

@@ -17,7 +17,10 @@ use std::{
     ptr,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitid,
+};
 use tokio::io::unix::AsyncFd;
 
 use super::VARIABLE;
@@ -33,6 +36,8 @@ pub(super) struct Process {
     /// Itself, whoever has its number.
     handle: Option<OwnedFd>,
     keeper: Child,
+    /// The keeper has been waited for.
+    waited: bool,
     /// Readable once the keeper has ended, and so the process.
     ended: Option<AsyncFd<OwnedFd>>,
 }
@@ -56,6 +61,7 @@ impl Process {
             handle: open(pid),
             pid,
             keeper,
+            waited: false,
             // SAFETY: an `OwnedFd` names the same descriptor at each call, and is dropped only after the `AsyncFd` around it
             // has let go of it.
             ended: ended.and_then(|fd| unsafe { AsyncFd::register(fd) }.ok()),
@@ -72,13 +78,31 @@ impl Process {
 
     /// How it has ended, if it has.
     pub(super) fn status(&mut self) -> Option<ExitStatus> {
+        let keeper = WaitId::Pid(Pid::from_raw(self.keeper.id().cast_signed())?);
+        let looked = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if !self.waited && matches!(waitid(keeper, looked), Ok(Some(_))) {
+            // A script may have ended before what it has started.
+            self.kill_group();
+            self.waited = true;
+        }
         self.keeper.try_wait().ok().flatten()
     }
 
-    /// Kills it; the keeper follows.
-    pub(super) fn kill(&self) {
+    /// Kills it and whatever it has started itself: where it is a script, that is lb. The keeper goes with them, whose group
+    /// they are.
+    pub(super) fn kill(&mut self) {
         if let Some(handle) = &self.handle {
             let _ = pidfd_send_signal(handle.as_fd(), Signal::KILL);
+        }
+        if !self.waited {
+            self.kill_group();
+        }
+    }
+
+    /// Until the keeper is waited for, nobody else's group has its number.
+    fn kill_group(&self) {
+        if let Some(group) = Pid::from_raw(self.keeper.id().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 
@@ -101,6 +125,9 @@ fn pid(mut reader: PipeReader) -> io::Result<u32> {
 ///
 /// Called between fork and exec, in a copy of a process that had threads: nothing here may allocate or take a lock.
 fn keep(pipe: RawFd) -> io::Result<()> {
+    // What it starts is of a group that can be ended whole. A copy that has just been made leads none, so nothing refuses it.
+    // SAFETY: a system call on plain numbers.
+    unsafe { libc::setpgid(0, 0) };
     // SAFETY: this copy has one thread, and both go on by system calls alone, with memory of their own.
     let pid = match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()),
@@ -221,6 +248,37 @@ mod tests {
         process.kill();
         runtime.block_on(process.ended());
         assert_eq!(process.status().unwrap().to_string(), "signal: 9 (SIGKILL)");
+    }
+
+    #[test]
+    fn what_it_has_started_is_killed_with_it() {
+        let (mut process, runtime) = run("sleep 600 & wait");
+        // Both are of its group; the keeper as well, so that there are three.
+        let members = || {
+            let group = process.keeper.id().to_string();
+            let entries = std::fs::read_dir("/proc").unwrap().flatten();
+            let stats = entries.filter_map(|e| std::fs::read_to_string(e.path().join("stat")).ok());
+            let of_group = stats.filter(|stat| {
+                let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
+                let fields: Vec<&str> = rest.split_whitespace().collect();
+                fields.get(2) == Some(&&*group) && fields.first() != Some(&"Z")
+            });
+            of_group.count()
+        };
+        while members() < 3 {
+            std::thread::yield_now();
+        }
+        let group = process.keeper.id();
+        process.kill();
+        runtime.block_on(process.ended());
+        let gone = || {
+            let group = Pid::from_raw(group.cast_signed()).unwrap();
+            rustix::process::test_kill_process_group(group).is_err()
+        };
+        assert!(process.status().is_some());
+        while !gone() {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

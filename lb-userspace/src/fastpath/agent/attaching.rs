@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Agent;
 use crate::{
-    config::model::Attach,
+    config::{
+        Config,
+        model::{self, Attach},
+    },
     fastpath::{
         attach::{self, Candidate, Choice},
         error::FastPathError,
@@ -18,6 +21,7 @@ use crate::{
         },
     },
     observe::path::InterfacePath,
+    topology::Topology,
 };
 
 impl Agent {
@@ -40,6 +44,17 @@ impl Agent {
                 }
             }
             self.note_attached(&[]);
+            let attached = self.kernel.attached();
+            self.interfaces = attached
+                .map(|(ifindex, hook)| {
+                    let path = InterfacePath {
+                        name: name(&view, ifindex),
+                        attach: label(hook).into(),
+                        reason: "for the flows of an earlier lb".into(),
+                    };
+                    (ifindex, path)
+                })
+                .collect();
             return Ok(());
         }
         let idle = attach::is_idle(&config, &present);
@@ -56,19 +71,25 @@ impl Agent {
         for ifindex in present.difference(&wanted) {
             self.kernel.detach(*ifindex)?;
         }
-        let candidates = self.candidates(&view, &wanted);
+        let topology = std::sync::Arc::clone(&self.topology);
+        let candidates = candidates(fast_path, &topology, &view, &wanted, &mut |ifindex| {
+            self.keep_tags(ifindex)
+        });
         let mut interfaces = BTreeMap::new();
+        let mut unmet = BTreeMap::new();
         for (ifindex, choice) in attach::choose(fast_path.attach, &candidates) {
-            let (how, reason) = self.try_attach(ifindex, choice);
+            let (hook, reason) = self.try_attach(ifindex, choice);
+            if !hook.is_some_and(|hook| attach::satisfies(fast_path.attach, hook)) {
+                unmet.insert(ifindex, reason.clone());
+            }
             let path = InterfacePath {
-                name: view
-                    .link(ifindex)
-                    .map_or_else(|| format!("#{ifindex}"), |link| link.name.clone()),
-                attach: how,
+                name: name(&view, ifindex),
+                attach: hook.map_or("none", label).into(),
                 reason,
             };
             interfaces.insert(ifindex, path);
         }
+        self.unmet = unmet;
         self.note_attached(&candidates);
         self.note_unreachable(&mut interfaces);
         for (ifindex, path) in &interfaces {
@@ -101,39 +122,78 @@ impl Agent {
         Ok(!lost.is_empty())
     }
 
-    /// What is known of each interface that the program is wanted on.
-    fn candidates(&mut self, view: &View, wanted: &BTreeSet<u32>) -> Vec<Candidate> {
-        let config = &self.config.global.fast_path;
-        let (named, mode) = (!config.interfaces.is_empty(), config.attach);
-        let mut needed = with_addresses(view);
-        let servers = self
-            .topology
-            .backends
-            .iter()
-            .flat_map(|backend| &backend.servers)
-            .filter_map(|server| view.resolve(server.address().ip()?).ok())
-            .map(|way| way.device);
-        needed.extend(servers);
-        wanted
-            .iter()
-            .map(|&ifindex| {
-                let veth = features::is_veth(ifindex).unwrap_or(false);
-                let vlans = has_vlans(view, ifindex);
-                let xdp = match mode {
-                    Attach::Xdp | Attach::XdpGeneric => true,
-                    Attach::Auto => !veth,
-                    Attach::Tc | Attach::Off => false,
-                };
-                Candidate {
-                    ifindex,
-                    features: features::xdp(ifindex).unwrap_or(XdpFeatures::Unknown),
-                    veth,
-                    vlans,
-                    takes_tags: vlans && xdp && !self.keep_tags(ifindex),
-                    needed: named || needed.contains(&ifindex),
+    /// Takes over what an agent before has attached, in whatever way.
+    pub(super) fn adopt_all(&mut self) {
+        for ifindex in self.kernel.pinned() {
+            // Its program goes on by the same maps.
+            if let Err(error) = self.kernel.adopt(ifindex) {
+                let view = self.view.borrow();
+                tracing::warn!(
+                    "interface {}: the program stays the one before: {error}",
+                    name(&view, ifindex)
+                );
+            }
+        }
+    }
+
+    /// Whether every interface that another configuration means, and not just as this one does, can be attached to as that
+    /// one insists.
+    pub(super) fn can_follow(
+        &self,
+        config: &Config,
+        topology: &Topology,
+    ) -> Result<(), FastPathError> {
+        let (is, next) = (&self.config.global.fast_path, &config.global.fast_path);
+        if self.leaving {
+            return Ok(());
+        }
+        let view = self.view.borrow().clone();
+        let present: BTreeSet<u32> = self.kernel.attached().map(|(ifindex, _)| ifindex).collect();
+        if is.interfaces != next.interfaces {
+            let goes = &present - &attach::wanted(next, &view, &present);
+            self.keeps_ways(&goes, &view)?;
+        }
+        if matches!(next.attach, Attach::Auto | Attach::Off) {
+            return Ok(());
+        }
+        let mut asked = attach::wanted(next, &view, &present);
+        if is.attach == next.attach {
+            // What cannot be had any more does not keep the rest from changing.
+            let before = attach::wanted(is, &view, &present);
+            asked.retain(|ifindex| !before.contains(ifindex));
+        }
+        // Whether a driver leaves tags alone is known once it was told to.
+        let candidates = candidates(next, topology, &view, &asked, &mut |_| true);
+        for (ifindex, choice) in attach::choose(next.attach, &candidates) {
+            let hook = self.kernel.attached().find(|(at, _)| *at == ifindex);
+            let has = hook.is_some_and(|(_, hook)| attach::satisfies(next.attach, hook));
+            match choice {
+                Choice::Leave(why) if !has => {
+                    let interface = name(&view, ifindex);
+                    return Err(FastPathError::Interface { interface, why });
                 }
-            })
-            .collect()
+                Choice::Leave(_) | Choice::Attach(..) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no server is reached by interfaces that are to be let go: without the program there, what it answers to flows
+    /// that there are would miss them.
+    fn keeps_ways(&self, goes: &BTreeSet<u32>, view: &View) -> Result<(), FastPathError> {
+        let image = self.synced.image();
+        for (lane, _, backend, server) in self.kernel.registry.all_lanes() {
+            let entry = image.lanes.get(&lane).map(|lane| lane.server);
+            let entry = entry.and_then(|server| image.servers.get(&server));
+            let hop = entry.and_then(|entry| image.hops.get(&u32::from(entry.hop)));
+            if let Some(hop) = hop.filter(|hop| goes.contains(&hop.ifindex)) {
+                return Err(FastPathError::WayLost {
+                    interface: name(view, hop.ifindex),
+                    server: format!("{backend}/{server}"),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Has a driver leave VLAN tags in the packet, where XDP sees them; whether it does.
@@ -156,23 +216,33 @@ impl Agent {
     }
 
     /// How an interface is attached after an attempt, and why.
-    fn try_attach(&mut self, ifindex: u32, choice: Choice) -> (String, String) {
-        let before = self.kernel.attached().find(|(at, _)| *at == ifindex);
-        match (choice, before) {
+    fn try_attach(&mut self, ifindex: u32, choice: Choice) -> (Option<Hook>, String) {
+        let (want, why) = match choice {
             // It was fit once: its other end may come back any moment.
-            (Choice::Leave(why), Some((_, hook))) => (label(hook).into(), why),
-            (Choice::Leave(why), None) => ("none".into(), why),
-            (Choice::Attach(want, why), _) => match self.kernel.attach(ifindex, want) {
-                Ok(hook) => (label(hook).into(), self.reason(ifindex, hook, why)),
-                Err(error) if want == Want::Native && self.may_use_tc() => {
-                    match self.kernel.attach(ifindex, Want::Tc) {
-                        Ok(hook) => (label(hook).into(), format!("native XDP failed: {error}")),
-                        Err(error) => ("none".into(), error.to_string()),
-                    }
-                }
-                Err(error) => ("none".into(), error.to_string()),
-            },
+            Choice::Leave(why) => return (self.hook(ifindex), why),
+            Choice::Attach(want, why) => (want, why),
+        };
+        let error = match self.kernel.attach(ifindex, want) {
+            Ok(hook) => return (Some(hook), self.reason(ifindex, hook, why)),
+            Err(error) => error,
+        };
+        if want == Want::Native
+            && self.may_use_tc()
+            && let Ok(hook) = self.kernel.attach(ifindex, Want::Tc)
+        {
+            return (Some(hook), format!("native XDP failed: {error}"));
         }
+        match self.hook(ifindex) {
+            Some(hook) => (Some(hook), format!("it stays as it was: {error}")),
+            None => (None, error.to_string()),
+        }
+    }
+
+    fn hook(&self, ifindex: u32) -> Option<Hook> {
+        let mut attached = self.kernel.attached();
+        attached
+            .find(|(at, _)| *at == ifindex)
+            .map(|(_, hook)| hook)
     }
 
     fn may_use_tc(&self) -> bool {
@@ -215,15 +285,17 @@ impl Agent {
         }
     }
 
-    /// Unless the file says `attach: auto`, a start wants every interface. One that comes later and cannot be had does
-    /// not end what runs.
-    pub(super) fn insist(&self) -> Result<(), FastPathError> {
-        let attach = self.config.global.fast_path.attach;
-        match self.interfaces.values().find(|i| i.attach == "none") {
-            Some(left) if attach != Attach::Auto => Err(FastPathError::Interface {
-                interface: left.name.clone(),
-                why: left.reason.clone(),
-            }),
+    /// Unless the file says `attach: auto`, a start wants every interface, and a reload all that could be had `before`. One
+    /// that comes later and cannot be had does not end what runs.
+    pub(super) fn insist(&self, before: &BTreeMap<u32, String>) -> Result<(), FastPathError> {
+        let new = self.unmet.iter().find(|(at, _)| !before.contains_key(at));
+        match new {
+            Some((ifindex, why)) if self.config.global.fast_path.attach != Attach::Auto => {
+                Err(FastPathError::Interface {
+                    interface: name(&self.view.borrow(), *ifindex),
+                    why: why.clone(),
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -268,6 +340,52 @@ impl Agent {
             }
         }
     }
+}
+
+/// What an interface is called.
+fn name(view: &View, ifindex: u32) -> String {
+    let link = view.link(ifindex);
+    link.map_or_else(|| format!("#{ifindex}"), |link| link.name.clone())
+}
+
+/// What is known of each interface that the program is wanted on. `keep_tags` has a driver leave VLAN tags in the packet, and
+/// says whether it does.
+fn candidates(
+    config: &model::FastPath,
+    topology: &Topology,
+    view: &View,
+    wanted: &BTreeSet<u32>,
+    keep_tags: &mut dyn FnMut(u32) -> bool,
+) -> Vec<Candidate> {
+    let (named, mode) = (!config.interfaces.is_empty(), config.attach);
+    let mut needed = with_addresses(view);
+    let servers = topology
+        .backends
+        .iter()
+        .flat_map(|backend| &backend.servers)
+        .filter_map(|server| view.resolve(server.address().ip()?).ok())
+        .map(|way| way.device);
+    needed.extend(servers);
+    wanted
+        .iter()
+        .map(|&ifindex| {
+            let veth = features::is_veth(ifindex).unwrap_or(false);
+            let vlans = has_vlans(view, ifindex);
+            let xdp = match mode {
+                Attach::Xdp | Attach::XdpGeneric => true,
+                Attach::Auto => !veth,
+                Attach::Tc | Attach::Off => false,
+            };
+            Candidate {
+                ifindex,
+                features: features::xdp(ifindex).unwrap_or(XdpFeatures::Unknown),
+                veth,
+                vlans,
+                takes_tags: vlans && xdp && !keep_tags(ifindex),
+                needed: named || needed.contains(&ifindex),
+            }
+        })
+        .collect()
 }
 
 /// Devices that hold an address by which others than their neighbour may come, or that lie under a VLAN or bond which

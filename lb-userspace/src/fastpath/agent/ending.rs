@@ -15,7 +15,7 @@ const STEP: Duration = Duration::from_millis(20);
 
 impl Agent {
     /// First phase of a stop: no new flows.
-    pub(super) fn drain(&mut self) -> Result<(), FastPathError> {
+    pub(in crate::fastpath) fn drain(&mut self) -> Result<(), FastPathError> {
         self.draining = true;
         self.sync()?;
         self.publish()
@@ -45,8 +45,13 @@ impl Agent {
         }
         if keep {
             self.log_flows();
+            let new = if self.leaving {
+                "no new ones are taken"
+            } else {
+                "new ones are taken"
+            };
             tracing::info!(
-                "the kernel path stays: its flows go on and new ones are taken, until lb starts again"
+                "the kernel path stays: its flows go on and {new}, until lb starts again"
             );
             let _ = done.send(());
             return;

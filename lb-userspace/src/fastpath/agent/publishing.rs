@@ -4,7 +4,7 @@ use super::Agent;
 use crate::{
     capabilities::{self, Capability},
     config::path::Remark,
-    fastpath::{error::FastPathError, kernel::Kernel, object, traffic},
+    fastpath::{error::FastPathError, image::Image, kernel::Kernel, object, traffic},
     observe::path::{FrontendPath, PathKind, PathStatus},
     topology::Topology,
 };
@@ -31,6 +31,7 @@ impl Agent {
             flows: maps.flows()?,
             max_flows: u64::from(capacity.flows()),
             memory: capacity.bytes(cpus),
+            lost: None,
             drift: self.sweep.drift(),
             limits: limits(),
             counters: traffic::reasons(maps)?,
@@ -38,9 +39,29 @@ impl Agent {
         Ok(())
     }
 
+    /// Says whose new flows go another way from now on.
+    pub(super) fn tell_paths(&self, image: &Image) {
+        let before = &self.synced.image().frontends;
+        for (frontend, now) in &image.frontends {
+            match (before.get(frontend), now) {
+                (Some(Ok(_)), Err(why)) => {
+                    tracing::warn!("frontend {frontend}: userspace serves new flows: {why}");
+                }
+                (Some(Err(_)), Ok(_)) => {
+                    tracing::info!("frontend {frontend}: the kernel forwards new flows");
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn frontend(&self, name: &str, result: &Result<Option<Remark>, String>) -> FrontendPath {
         let (path, reason) = match result {
             Err(why) => (PathKind::Userspace, why.clone()),
+            Ok(_) if self.leaving => (
+                PathKind::Userspace,
+                "fast_path.attach is off; an earlier lb's flows are served to their end".into(),
+            ),
             Ok(_) if self.draining => (
                 PathKind::Kernel,
                 "stopping: new flows go to userspace".into(),

@@ -28,11 +28,13 @@ impl Agent {
             self.deny.follow(&is.deny);
         }
         self.make_room();
+        let unmet = self.unmet.clone();
         // What it is to be attached to may have changed, and which interfaces servers are reached by.
         self.attach()?;
         self.sync()?;
         self.divide_slots()?;
-        self.publish()
+        self.publish()?;
+        self.insist(&unmet)
     }
 
     pub(super) fn answer(&mut self, request: Request) -> Result<(), FastPathError> {

@@ -105,6 +105,7 @@ fn kernel() -> PathStatus {
         value,
     };
     PathStatus {
+        lost: None,
         memory: 300 << 20,
         drift: 0,
         limits: Vec::new(),

@@ -17,12 +17,16 @@ const LEAST_IDLE: u32 = 100;
 struct Live {
     /// Its tuple at the server.
     at_server: Tuple,
+    /// Which one that is.
+    ordinal: usize,
     established: bool,
     /// Its server has said that it is done: a FIN or RST since the flow was established.
     server_ended: bool,
     /// Either end has: it may be freed before its time.
     any_ended: bool,
     resetting: bool,
+    /// The server has not said anything since a SYN.
+    asked: bool,
     last: u32,
 }
 
@@ -44,6 +48,10 @@ pub(super) fn is_translated(port: u16) -> bool {
 
 pub(super) fn is_reset(frame: &Frame) -> bool {
     ends(frame).1
+}
+
+fn is_syn(frame: &Frame) -> bool {
+    matches!(frame.l4, L4::Tcp { flags, .. } if flags.contains('S') && !flags.contains('A'))
 }
 
 /// Whether a segment is a FIN, and whether it is a reset.
@@ -69,7 +77,7 @@ impl Model {
     pub(super) fn request(
         &mut self,
         key: Tuple,
-        at_server: Tuple,
+        (at_server, ordinal): (Tuple, usize),
         frame: &Frame,
         outcome: &Outcome,
         tick: u32,
@@ -80,7 +88,7 @@ impl Model {
         if let Some(live) = before.filter(|live| live.established) {
             if opened {
                 assert!(
-                    live.server_ended && counted("flow_reopened"),
+                    self.may_move(&live) && counted("flow_reopened"),
                     "{frame:?}: moved from {live:?}, which its server has not ended"
                 );
                 self.forget(key);
@@ -108,17 +116,24 @@ impl Model {
             }
             let live = Live {
                 at_server,
+                ordinal,
                 established: false,
                 server_ended: false,
                 any_ended: false,
                 resetting: false,
+                asked: false,
                 last: tick,
             };
             self.flows.insert(key, live);
         }
         let (fin, rst) = ends(frame);
         if let Some(live) = self.flows.get_mut(&key) {
-            live.last = tick;
+            // A SYN keeps none that is established from being forgotten.
+            if live.established && is_syn(frame) {
+                live.asked = true;
+            } else {
+                live.last = tick;
+            }
             live.any_ended |= fin || rst;
         }
         if counted("flow_established") {
@@ -160,7 +175,10 @@ impl Model {
             );
             return;
         }
-        live.last = tick;
+        if !(live.established && is_syn(frame)) {
+            live.last = tick;
+        }
+        live.asked = false;
         if live.established {
             live.server_ended |= fin || rst;
             live.any_ended |= fin || rst;
@@ -184,7 +202,8 @@ impl Model {
         if outcome.counted.contains_key("flow_established") {
             // It was, just now.
         } else if outcome.counted.contains_key("flow_reopened") {
-            assert!(live.server_ended, "{outcome:?}: {live:?}");
+            let live = *live;
+            assert!(self.may_move(&live), "{outcome:?}: {live:?}");
             self.forget(key);
         } else if live.established {
             let allowed: &[&str] = if live.resetting {
@@ -216,6 +235,13 @@ impl Model {
         };
         let fits = outcome.counted.keys().all(|name| allowed.contains(name));
         assert!(fits, "{outcome:?}: {live:?} has another owner");
+    }
+
+    /// Whether a SYN may open another flow in the place of one: its server has ended it. Of one that takes no new flows less is
+    /// wanted: that its client has, or that it was asked before and is silent.
+    fn may_move(&self, live: &Live) -> bool {
+        let refuses = self.refuses & (1 << live.ordinal) != 0;
+        live.server_ended || refuses && (live.any_ended || live.asked)
     }
 
     fn establish(&mut self, key: Tuple) {
