@@ -39,7 +39,15 @@ pub(super) async fn enter(worker: &Worker, client: Client, index: usize) -> Opti
     let mut stage = Stage::Header;
     let entered = tokio::time::timeout(patience, through(bind, acceptor, client, &mut stage)).await;
     let refused = match (entered, stage) {
-        (Ok(Ok(client)), _) => return Some(client),
+        (Ok(Ok(client)), _) => {
+            if let Some(session) = &client.tls {
+                frontend.counters.tls_sessions.inc();
+                if session.resumed {
+                    frontend.counters.reused_tls_sessions.inc();
+                }
+            }
+            return Some(client);
+        }
         (Ok(Err(refused)), _) => refused,
         (Err(_elapsed), Stage::Header) => Refused::HeaderTimeout,
         (Err(_elapsed), Stage::Tls) => Refused::TlsTimeout,

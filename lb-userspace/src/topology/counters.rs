@@ -237,6 +237,10 @@ pub struct FrontendCounters {
     pub intercepted: Counter,
     /// `ereq`: requests that were none, or that the client broke off.
     pub request_errors: Counter,
+    /// `ssl_sess`: TLS sessions with clients.
+    pub tls_sessions: Counter,
+    /// `ssl_reused_sess`: those of them that go on from earlier ones.
+    pub reused_tls_sessions: Counter,
     /// `ssl_failed_handshake`: TLS handshakes that failed, were broken off, or not done in time.
     pub failed_handshakes: Counter,
     /// Requests and responses (mode http).

@@ -78,7 +78,10 @@ mod tests {
     #[test]
     fn the_header_is_haproxys() {
         let table = write([]);
-        assert_eq!(table, format!("{HEADER}-,ssl_failed_handshake,\n"));
+        assert_eq!(
+            table,
+            format!("{HEADER}-,ssl_sess,ssl_reused_sess,ssl_failed_handshake,\n")
+        );
     }
 
     #[test]
@@ -100,6 +103,6 @@ mod tests {
             Row::COLUMNS.len() + 2,
             "each column ends in one, the dash too, and one is quoted"
         );
-        assert!(line.ends_with(",-,,"), "{line}");
+        assert!(line.ends_with(",-,,,,"), "{line}");
     }
 }

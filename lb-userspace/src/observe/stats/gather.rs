@@ -78,6 +78,8 @@ pub(super) fn frontend(
         conn_tot: Some(connections),
         dcon: Some(0),
         dses: Some(counters.denied_sessions.value()),
+        ssl_sess: Some(counters.tls_sessions.value()),
+        ssl_reused_sess: Some(counters.reused_tls_sessions.value()),
         ssl_failed_handshake: Some(counters.failed_handshakes.value()),
         wrew: Some(0),
         eint: Some(0),

@@ -250,13 +250,17 @@ columns! {
     agg_server_check_status: Number, MGP u32,
     /// Servers by check state, aggregated.
     agg_check_status: Number, MGP u32,
+    /// TLS sessions with clients.
+    ssl_sess: Number, MCP u64,
+    /// Those of them that go on from earlier ones.
+    ssl_reused_sess: Number, MCP u64,
     /// TLS handshakes with clients that failed.
     ssl_failed_handshake: Number, MCP u64,
 }
 
 impl Row {
     /// The first column that HAProxy has from a module of a protocol, not of all proxies: in the CSV a dash parts them.
-    pub const FIRST_OF_MODULES: &'static str = "ssl_failed_handshake";
+    pub const FIRST_OF_MODULES: &'static str = "ssl_sess";
 }
 
 /// One cell.

@@ -54,7 +54,7 @@ impl FrontendCounters {
     pub fn each(&self, f: Each<'_>) {
         each!(self, f, sum: [
             connections, bytes_in, bytes_out, denied_requests, denied_responses, denied_sessions, request_errors, intercepted,
-            failed_handshakes,
+            tls_sessions, reused_tls_sessions, failed_handshakes,
         ], max: [max_current]);
         self.connection_rate.each(f, "connection_rate_max");
         self.http.each(f);

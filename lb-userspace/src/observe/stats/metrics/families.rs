@@ -159,6 +159,20 @@ pub(super) const FAMILIES: &[Family] = &[
         |row| row.ereq.map(Value::Whole),
     ),
     family(
+        "tls_sessions_total",
+        Kind::Counter,
+        &[F],
+        "TLS sessions with clients.",
+        |row| row.ssl_sess.map(Value::Whole),
+    ),
+    family(
+        "tls_reused_sessions_total",
+        Kind::Counter,
+        &[F],
+        "TLS sessions with clients that go on from earlier ones.",
+        |row| row.ssl_reused_sess.map(Value::Whole),
+    ),
+    family(
         "tls_handshake_failures_total",
         Kind::Counter,
         &[F],
