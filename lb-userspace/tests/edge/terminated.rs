@@ -249,7 +249,7 @@ backends:
     let mut lines = said.lines();
     let header = lines.next().unwrap();
     assert!(
-        header.ends_with("agg_check_status,-,ssl_failed_handshake,"),
+        header.ends_with("agg_check_status,-,ssl_sess,ssl_reused_sess,ssl_failed_handshake,"),
         "{header}"
     );
     let counted = |name: &str| {
