@@ -129,7 +129,7 @@ impl Report {
 /// Checks a file, then what it asks of this host: all of it, or, of a file that is not valid, the files of TLS, which are
 /// wrong or right whatever else is.
 pub fn check(path: &Path, environment: Environment<'_>, options: &haproxy::Options) -> Report {
-    check_on(&host::ThisHost, path, environment, options)
+    check_on(&host::ThisHost::default(), path, environment, options)
 }
 
 /// The same on another host.

@@ -24,8 +24,8 @@ pub(super) fn is_wanted(config: &Config, before: bool) -> bool {
     config.global.fast_path.attach != Attach::Off || before || is_left_over(config)
 }
 
-/// Attaches the kernel path as the file wants it, and publishes which way each frontend takes. `None` where userspace
-/// serves alone.
+/// Attaches the kernel path as the file wants it, or takes over what an earlier lb has left and the file no longer wants, and
+/// publishes which way each frontend takes. `None` where userspace serves alone.
 ///
 /// # Errors
 /// The kernel path cannot be had although the file insists on it.
@@ -36,14 +36,14 @@ pub(super) async fn start(
     log: &Sink,
 ) -> Result<Option<FastPath>, FastPathError> {
     let attach = config.global.fast_path.attach;
-    if attach == Attach::Off {
-        status.store(userspace_alone(topology, OFF));
-        if !is_left_over(config) {
-            return Ok(None);
-        }
-        return Ok(leave(config, topology, status, log).await);
+    let reason = match attach {
+        Attach::Off => OFF,
+        _ => "the kernel path is being loaded",
+    };
+    status.store(userspace_alone(topology, reason));
+    if attach == Attach::Off && !is_left_over(config) {
+        return Ok(None);
     }
-    status.store(userspace_alone(topology, "the kernel path is being loaded"));
     let started = FastPath::start(
         Arc::clone(config),
         Arc::clone(topology),
@@ -51,14 +51,24 @@ pub(super) async fn start(
         log.clone(),
     )
     .await;
-    match started {
-        Ok(fast_path) => Ok(Some(fast_path)),
-        Err(error) if attach == Attach::Auto => {
+    match (started, attach) {
+        (Ok(fast_path), _) => {
+            if fast_path.is_leaving() {
+                // Its flows run to their end there, then it is removed, by `end_left`.
+                tracing::info!("{OFF}: the kernel path of an earlier lb takes no new flows");
+            }
+            Ok(Some(fast_path))
+        }
+        (Err(error), Attach::Off) => {
+            tracing::error!("the kernel path of an earlier lb cannot be ended: {error}");
+            Ok(None)
+        }
+        (Err(error), Attach::Auto) => {
             tracing::warn!("no kernel path, userspace serves all: {error}");
             status.store(userspace_alone(topology, &error.to_string()));
             Ok(None)
         }
-        Err(error) => Err(error),
+        (Err(error), _) => Err(error),
     }
 }
 
@@ -88,33 +98,6 @@ fn userspace_alone(topology: &Topology, reason: &str) -> PathStatus {
         }
     }
     status
-}
-
-/// An earlier lb had a kernel path that the file no longer wants: its flows run to their end there, then it is removed, by
-/// [`end_left`].
-async fn leave(
-    config: &Arc<Config>,
-    topology: &Arc<Topology>,
-    status: &SharedPathStatus,
-    log: &Sink,
-) -> Option<FastPath> {
-    let started = FastPath::start(
-        Arc::clone(config),
-        Arc::clone(topology),
-        status.clone(),
-        log.clone(),
-    )
-    .await;
-    match started {
-        Ok(fast_path) => {
-            tracing::info!("{OFF}: the kernel path of an earlier lb takes no new flows");
-            Some(fast_path)
-        }
-        Err(error) => {
-            tracing::error!("the kernel path of an earlier lb cannot be ended: {error}");
-            None
-        }
-    }
 }
 
 /// Resolves once a kernel path that is being left has no more flows; never for another.

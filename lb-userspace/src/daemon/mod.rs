@@ -29,7 +29,6 @@ mod fast_path;
 mod files;
 mod follow;
 mod health_file;
-mod held;
 mod notify;
 mod pages;
 mod pidfile;

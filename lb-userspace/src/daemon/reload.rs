@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use super::{
-    StartError, amend::Amendments, fast_path, files, fixed_descriptors, held::Held, notify,
-    running::Running, signals::Request, stop::STOPPING, watch,
+    StartError, amend::Amendments, fast_path, files, fixed_descriptors, notify, running::Running,
+    signals::Request, stop::STOPPING, watch,
 };
 use crate::{
     admin::wish::Again,
     config::{
         self, Config, Report,
+        host::ThisHost,
         model::{Attach, Bind, Global},
         outline::Change,
     },
@@ -177,11 +178,11 @@ impl Running {
         // A large file takes its time, and so do certificates; others wait on this thread.
         let read = tokio::task::spawn_blocking(move || {
             let (path, environment) = (&origin.path, &config::process_environment);
-            let held = Held::of(&before);
+            let host = ThisHost::holding(before.tls_files());
             let main = running.server_files.main.as_deref();
             let report = match main.filter(|_| what == Again::Servers) {
-                Some(main) => config::check_again(&held, path, main, environment, &origin.options),
-                None => config::check_on(&held, path, environment, &origin.options),
+                Some(main) => config::check_again(&host, path, main, environment, &origin.options),
+                None => config::check_on(&host, path, environment, &origin.options),
             };
             read(report, &running, &before, &mut amendments).map(|read| (read, amendments))
         });

@@ -203,7 +203,7 @@ impl Agent {
     /// Where that fails all is as before: those that there are hold some flows.
     fn make_room(&mut self) {
         let fast_path = &self.config.global.fast_path;
-        let max_flows = max_flows(fast_path, &ThisHost);
+        let max_flows = max_flows(fast_path, &ThisHost::default());
         let wanted = wanted(&self.topology, max_flows, &self.view.borrow());
         if !self.idle || !wanted.has_more_flows_than(&self.kernel.capacity) {
             return tell_lacking(&self.kernel, &wanted, max_flows);
@@ -481,7 +481,7 @@ fn load(
     fast_path: &model::FastPath,
     view: &View,
 ) -> Result<Kernel, FastPathError> {
-    let max_flows = max_flows(fast_path, &ThisHost);
+    let max_flows = max_flows(fast_path, &ThisHost::default());
     let wanted = wanted(topology, max_flows, view);
     let kernel = Kernel::load(pins, wanted)?;
     tell_capacity(&kernel, &wanted, max_flows);

@@ -110,18 +110,9 @@ impl FastPath {
         status: SharedPathStatus,
         log: Sink,
     ) -> Result<Self, FastPathError> {
-        let (commands, receiver) = mpsc::unbounded_channel();
-        let (active_sender, active) = watch::channel(0);
+        let (fast_path, begin, receiver) =
+            Self::prepare(config, topology, (status, log), Purpose::Serve);
         let (started, result) = oneshot::channel();
-        let leaving = config.global.fast_path.attach == Attach::Off;
-        let begin = Begin {
-            config,
-            topology,
-            status,
-            log,
-            active: active_sender,
-            purpose: Purpose::Serve,
-        };
         in_a_thread(async move {
             match agent::Agent::start(begin).await {
                 Ok(agent) => {
@@ -134,11 +125,7 @@ impl FastPath {
             }
         })?;
         match result.await {
-            Ok(result) => result.map(|()| Self {
-                commands,
-                active,
-                leaving,
-            }),
+            Ok(result) => result.map(|()| fast_path),
             Err(_) => Err(FastPathError::System(io::Error::other(
                 "it ended without a word",
             ))),
@@ -158,18 +145,9 @@ impl FastPath {
         status: SharedPathStatus,
         log: Sink,
     ) -> io::Result<Self> {
-        let (commands, mut receiver) = mpsc::unbounded_channel();
-        let (active_sender, active) = watch::channel(0);
+        let (fast_path, begin, mut receiver) =
+            Self::prepare(config, topology, (status, log), Purpose::GoOn);
         let (tried, first) = oneshot::channel();
-        let leaving = config.global.fast_path.attach == Attach::Off;
-        let begin = Begin {
-            config,
-            topology,
-            status,
-            log,
-            active: active_sender,
-            purpose: Purpose::GoOn,
-        };
         let orphan = orphan::Orphan::new(begin, legacy);
         in_a_thread(async move {
             if let Some(agent) = orphan.find_an_agent(&mut receiver, tried).await {
@@ -178,11 +156,32 @@ impl FastPath {
         })?;
         // A thread that has ended has tried.
         let _ = first.await;
-        Ok(Self {
+        Ok(fast_path)
+    }
+
+    /// The way to an agent, what that starts with, and where it hears of what it is told.
+    fn prepare(
+        config: Arc<Config>,
+        topology: Arc<Topology>,
+        (status, log): (SharedPathStatus, Sink),
+        purpose: Purpose,
+    ) -> (Self, Begin, mpsc::UnboundedReceiver<Command>) {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (active_sender, active) = watch::channel(0);
+        let fast_path = Self {
             commands,
             active,
-            leaving,
-        })
+            leaving: config.global.fast_path.attach == Attach::Off,
+        };
+        let begin = Begin {
+            config,
+            topology,
+            status,
+            log,
+            active: active_sender,
+            purpose,
+        };
+        (fast_path, begin, receiver)
     }
 
     /// Whether it only serves an earlier lb's flows to their end.

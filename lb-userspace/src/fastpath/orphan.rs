@@ -74,11 +74,7 @@ impl Orphan {
     }
 
     async fn start(&mut self) -> Result<Agent, FastPathError> {
-        let legacy = Legacy {
-            lock: self.legacy.lock()?,
-            denied: self.legacy.denied.clone(),
-        };
-        legacy.take_over();
+        self.legacy.try_clone()?.take_over();
         let mut agent = Agent::start(self.begin.clone()).await?;
         if !self.draining.is_empty() {
             agent.drain()?;
@@ -108,10 +104,8 @@ impl Orphan {
             }
             Command::Drain { done } => self.draining.push(done),
             Command::HandOver { done } => {
-                let lock = self.legacy.lock();
-                if let Ok(lock) = lock {
-                    let denied = self.legacy.denied.clone();
-                    let _ = done.send(Legacy { lock, denied });
+                if let Ok(legacy) = self.legacy.try_clone() {
+                    let _ = done.send(legacy);
                 }
                 return true;
             }
@@ -128,12 +122,9 @@ impl Orphan {
 
     /// Ends it without an agent, so that nothing forwards for an lb that is gone.
     fn remove(&self) {
-        let lock = self.legacy.lock();
-        let taken = lock.map_err(FastPathError::from).map(|lock| {
-            let denied = self.legacy.denied.clone();
-            Legacy { lock, denied }.take_over();
-        });
-        match taken.and_then(|()| remove_left_over(&self.begin.config)) {
+        let taken = self.legacy.try_clone().map(Legacy::take_over);
+        let removed = taken.map_err(FastPathError::from);
+        match removed.and_then(|()| remove_left_over(&self.begin.config)) {
             Ok(()) => tracing::warn!(
                 "the kernel path is removed without an agent: its flows end without a reset"
             ),

@@ -35,6 +35,17 @@ impl Legacy {
         put(&DENIED, Some(self.denied));
     }
 
+    /// The same once more.
+    ///
+    /// # Errors
+    /// There is no descriptor to be had.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            lock: self.lock()?,
+            denied: self.denied.clone(),
+        })
+    }
+
     /// A duplicate of the lock, for another process.
     ///
     /// # Errors

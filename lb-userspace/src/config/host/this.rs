@@ -1,19 +1,54 @@
 //! The host that this process runs on.
 
 use std::{
+    collections::BTreeSet,
     ffi::CString,
     fs,
     io::{self, Read as _},
     ops::RangeInclusive,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::Host;
-use crate::accounts;
+use crate::{
+    accounts,
+    tls::{self, BindOptions, Checked, Remark, ServerOptions},
+};
 
 /// The host that this process runs on.
-#[derive(Debug, Clone, Copy)]
-pub struct ThisHost;
+#[derive(Debug, Clone, Default)]
+pub struct ThisHost {
+    held: BTreeSet<PathBuf>,
+}
+
+impl ThisHost {
+    /// The same as a daemon sees it that has given up its rights: it may have these files of TLS in use, which it could not
+    /// read now.
+    pub fn holding(held: BTreeSet<PathBuf>) -> Self {
+        Self { held }
+    }
+
+    /// Of what may not be read any more, what was read before is in use, unless it is to be served in another way: then it
+    /// is found out when it is loaded.
+    fn kept(&self, checked: Checked) -> Checked {
+        let Checked {
+            mut remarks,
+            errors,
+        } = checked;
+        let (held, errors): (Vec<_>, Vec<_>) = errors.into_iter().partition(|error| {
+            let file = error.denied();
+            file.is_some_and(|file| self.held.contains(file))
+        });
+        remarks.extend(held.iter().map(|error| Remark {
+            message: format!(
+                "{error} for the user `{}`: what was read before stays in use",
+                accounts::own_name()
+            ),
+            mend: error.mend(),
+        }));
+        Checked { remarks, errors }
+    }
+}
 
 /// Most that is read of a sysctl, in bytes: more than a list of every other port takes.
 const SYSCTL: usize = 256 * 1024;
@@ -100,6 +135,14 @@ impl Host for ThisHost {
         let limit = limit.ok().and_then(|text| text.trim().parse().ok());
         Some(limit.map_or(total, |limit: u64| limit.min(total)))
     }
+
+    fn bind_tls(&self, options: &BindOptions) -> Checked {
+        self.kept(tls::check_bind(options))
+    }
+
+    fn server_tls(&self, options: &ServerOptions) -> Checked {
+        self.kept(tls::check_server(options))
+    }
 }
 
 /// TCP_LISTEN as the tables of /proc/net show it.
@@ -151,22 +194,19 @@ mod tests {
 
     #[test]
     fn this_host_answers() {
-        assert!(ThisHost.has_user("root") && ThisHost.has_group("root"));
-        assert!(!ThisHost.has_user("no such user") && !ThisHost.has_user("a\0b"));
-        assert!(ThisHost.has_interface("lo") && !ThisHost.has_interface("none0"));
+        let host = ThisHost::default();
+        assert!(host.has_user("root") && host.has_group("root"));
+        assert!(!host.has_user("no such user") && !host.has_user("a\0b"));
+        assert!(host.has_interface("lo") && !host.has_interface("none0"));
+        assert!(host.has_folder(Path::new("/")) && !host.has_folder(Path::new("/no/such/folder")));
         assert!(
-            ThisHost.has_folder(Path::new("/"))
-                && !ThisHost.has_folder(Path::new("/no/such/folder"))
-        );
-        assert!(
-            ThisHost
-                .ephemeral_ports()
+            host.ephemeral_ports()
                 .is_some_and(|ports| !ports.is_empty())
         );
-        assert!(ThisHost.memory().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(host.memory().is_some_and(|bytes| bytes > 1 << 20));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let listening = ThisHost.listening_ports();
+        let listening = ThisHost::default().listening_ports();
         for address in [listener.local_addr(), socket.local_addr()] {
             assert!(listening.contains(&address.unwrap().port()));
         }

@@ -165,14 +165,13 @@ impl Agent {
         // Whether a driver leaves tags alone is known once it was told to.
         let candidates = candidates(next, topology, &view, &asked, &mut |_| true);
         for (ifindex, choice) in attach::choose(next.attach, &candidates) {
-            let hook = self.kernel.attached().find(|(at, _)| *at == ifindex);
-            let has = hook.is_some_and(|(_, hook)| attach::satisfies(next.attach, hook));
-            match choice {
-                Choice::Leave(why) if !has => {
-                    let interface = name(&view, ifindex);
-                    return Err(FastPathError::Interface { interface, why });
-                }
-                Choice::Leave(_) | Choice::Attach(..) => {}
+            let hook = self.hook(ifindex);
+            let has = hook.is_some_and(|hook| attach::satisfies(next.attach, hook));
+            if let Choice::Leave(why) = choice
+                && !has
+            {
+                let interface = name(&view, ifindex);
+                return Err(FastPathError::Interface { interface, why });
             }
         }
         Ok(())

@@ -318,11 +318,7 @@ fn a_body_that_is_none_is_an_answer_that_is_none() {
     }
     let server = &harness.shared.topology.backends[0].servers[0];
     // The exchange is over only once its client has heard of it.
-    let patience = std::time::Instant::now() + Duration::from_secs(20);
-    while server.status() != "DOWN" {
-        assert!(std::time::Instant::now() < patience, "{}", server.status());
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("it is down", || server.status() == "DOWN");
     assert!(
         server
             .last_check()
