@@ -3,8 +3,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::{DirBuilderExt, chown, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
@@ -233,6 +235,24 @@ impl<'a> Daemon<'a> {
             .context(|| format!("run lb {arguments:?}"))
     }
 
+    /// What the runtime socket says to `line`, without the end.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn ask(&self, line: &str) -> Result<String> {
+        let asked = || {
+            let mut stream = UnixStream::connect(&self.socket)?;
+            stream.write_all(format!("{line}\n").as_bytes())?;
+            stream.shutdown(Shutdown::Write)?;
+            io::read_to_string(stream)
+        };
+        let answer: io::Result<String> = asked();
+        Ok(answer
+            .context(|| format!("ask {line:?}"))?
+            .trim_end()
+            .to_owned())
+    }
+
     /// What `lb status --json` says.
     ///
     /// # Errors
@@ -241,10 +261,7 @@ impl<'a> Daemon<'a> {
         let output = self.lb(&["status", "--json"])?;
         serde_json::from_slice(&output.stdout).map_err(|error| {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            Error::io(
-                format!("read the status: {said}"),
-                std::io::Error::from(error),
-            )
+            Error::io(format!("read the status: {said}"), io::Error::from(error))
         })
     }
 

@@ -12,6 +12,7 @@ use lb_tests::{Daemon, Lab, skip, wait};
 
 use crate::kernel::{counter, reasons, recount, settles_at};
 use crate::services::{Forward, Service, Transport, Userspace};
+use crate::setup::assert_alive;
 
 /// A shortened ten minutes.
 #[derive(Clone, Copy)]
@@ -140,9 +141,7 @@ fn the_kernel_path_goes_on_alone(forward: Forward, family: Family, absence: Abse
         "{}",
         reasons(&daemon)
     );
-    for stream in &mut held {
-        client::echo(stream, b"still there").unwrap();
-    }
+    assert_alive(&mut held);
     drop(held);
     settles_at("no active flow", 0, || service.active(&daemon));
     service.taken_by_kernel(&lab, &daemon).unwrap();

@@ -1,7 +1,7 @@
 //! What crashes, stalls and careless operators leave behind, and that the kernel path copes with it.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use lb_tests::{Daemon, Lab, bpf, link, skip, wait};
 use rustix::process::Signal;
 
 use crate::kernel::{counter, kernel_takes_over};
-use crate::setup::{BACKEND, held, servers, service, tcp};
+use crate::setup::{BACKEND, assert_alive, held, servers, service, tcp};
 
 /// Replaces a piece of the configuration that the daemon has on disk.
 fn edit(daemon: &Daemon<'_>, from: &str, to: &str) {
@@ -70,13 +70,6 @@ fn counts_agree(daemon: &Daemon<'_>, active: usize) {
         forward == reverse && forward == flows && open == counted && open == active
     });
     agreed.unwrap_or_else(|error| panic!("{error}: table and counters {last:?}"));
-}
-
-#[track_caller]
-fn assert_alive(streams: &mut [TcpStream]) {
-    for stream in streams {
-        client::echo(stream, b"still there?").unwrap();
-    }
 }
 
 #[test]

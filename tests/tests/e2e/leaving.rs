@@ -7,7 +7,7 @@ use lb_tests::{Daemon, Lab, client, skip, wait};
 
 use crate::kernel::kernel_takes_over;
 use crate::privileges::reserved;
-use crate::setup::{accepted_in_userspace, held, servers, service, tcp};
+use crate::setup::{accepted_in_userspace, assert_alive, held, servers, service, tcp};
 
 #[test]
 fn a_start_without_kernel_path_lets_an_earlier_ones_flows_end() {
@@ -29,9 +29,7 @@ fn a_start_without_kernel_path_lets_an_earlier_ones_flows_end() {
             && accepted_in_userspace(&lab) > before
     })
     .unwrap();
-    for stream in &mut held {
-        client::echo(stream, b"still there?").unwrap();
-    }
+    assert_alive(&mut held);
     assert!(
         daemon.pin_path().is_dir(),
         "the kernel path stays for its flows"
@@ -80,9 +78,7 @@ fn a_stop_governs_a_kernel_path_that_is_being_left() {
         })
         .unwrap();
         assert!(daemon.lb(&["health"]).unwrap().status.success(), "{turn}");
-        for stream in &mut held {
-            client::echo(stream, b"still there?").unwrap();
-        }
+        assert_alive(&mut held);
         let begun = Instant::now();
         daemon.lb(stop).unwrap();
         daemon.wait(Duration::from_secs(20)).unwrap();

@@ -1,7 +1,6 @@
 //! The agent comes and goes: crashes, restarts and stops, with traffic running.
 
 use std::fs;
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,14 +10,7 @@ use lb_tests::{Daemon, Lab, process, skip, wait};
 use rustix::process::Signal;
 
 use crate::kernel::{counter, kernel_takes_over};
-use crate::setup::{accepted_in_userspace, held, servers, service, tcp};
-
-#[track_caller]
-fn assert_alive(streams: &mut [TcpStream]) {
-    for stream in streams {
-        client::echo(stream, b"still there?").unwrap();
-    }
-}
+use crate::setup::{accepted_in_userspace, assert_alive, held, servers, service, tcp};
 
 /// Programs on the balancer's interfaces, as `ip` shows them.
 fn attached(lab: &Lab) -> usize {

@@ -5,7 +5,7 @@ use lb_tests::{Daemon, Lab, client, skip, wait};
 
 use crate::dns::{Dns, Does, at};
 use crate::kernel::{kernel_takes_over, reasons, server_status};
-use crate::setup::{BACKEND, accepted_in_userspace, held, servers, service};
+use crate::setup::{BACKEND, accepted_in_userspace, assert_alive, held, servers, service};
 
 #[test]
 fn the_kernel_follows_a_name_and_connections_stay_where_they_are() {
@@ -53,9 +53,7 @@ fn the_kernel_follows_a_name_and_connections_stay_where_they_are() {
         server_status(&daemon, "s")["row"]["status"] == "MAINT (resolution)"
     })
     .unwrap();
-    for stream in &mut before {
-        client::echo(stream, b"still there").unwrap();
-    }
+    assert_alive(&mut before);
     dns.set("app.example", at(&[&one]));
     wait::until_true("it to be back", || greeted().as_deref() == Some("s1")).unwrap();
 }

@@ -1,9 +1,5 @@
 //! Servers that come, go, drain and weigh otherwise by the runtime socket, while the kernel forwards.
 
-use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
-
 use lb_tests::client::{self, Load, Tally};
 use lb_tests::server::Protocol;
 use lb_tests::{Daemon, Lab, skip, wait};
@@ -11,19 +7,9 @@ use lb_tests::{Daemon, Lab, skip, wait};
 use crate::kernel::{active, kernel_connections, kernel_takes_over, reasons, settles_at};
 use crate::setup::{BACKEND, accepted_in_userspace, servers, service};
 
-/// What the runtime socket says to `line`.
-fn ask(daemon: &Daemon<'_>, line: &str) -> String {
-    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
-    stream.write_all(format!("{line}\n").as_bytes()).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.trim_end().to_owned()
-}
-
 #[track_caller]
 fn done(daemon: &Daemon<'_>, line: &str) {
-    assert_eq!(ask(daemon, line), "", "{line}");
+    assert_eq!(daemon.ask(line).unwrap(), "", "{line}");
 }
 
 /// Connections of their own, none of which fails.
@@ -79,7 +65,7 @@ fn servers_come_and_go_by_the_socket_while_the_kernel_forwards() {
     };
 
     // One more, which gets nothing before it is enabled.
-    let added = ask(&daemon, &format!("add server web/s3 {}", of(2)));
+    let added = daemon.ask(&format!("add server web/s3 {}", of(2))).unwrap();
     assert_eq!(added, "New server registered.");
     more();
     assert_eq!(kernel_connections(&daemon, "s3"), 0);
@@ -117,12 +103,12 @@ fn servers_come_and_go_by_the_socket_while_the_kernel_forwards() {
     // It is deleted once its flows have ended, and no sooner.
     done(&daemon, "disable server web/s3");
     assert_eq!(
-        ask(&daemon, "del server web/s3"),
+        daemon.ask("del server web/s3").unwrap(),
         "Server still has connections attached to it, cannot remove it."
     );
     held.retain(|(name, _)| name != "s3");
     wait::until_true("it to be deleted", || {
-        ask(&daemon, "del server web/s3") == "Server deleted."
+        daemon.ask("del server web/s3").unwrap() == "Server deleted."
     })
     .unwrap();
     by_kernel(&lab, &daemon, [30, 10, 0]);
@@ -132,10 +118,12 @@ fn servers_come_and_go_by_the_socket_while_the_kernel_forwards() {
     by_kernel(&lab, &daemon, [40, 0, 0]);
     held.retain(|(name, _)| name != "s2");
     wait::until_true("it to be deleted", || {
-        ask(&daemon, "del server web/s2") == "Server deleted."
+        daemon.ask("del server web/s2").unwrap() == "Server deleted."
     })
     .unwrap();
-    let added = ask(&daemon, &format!("add server web/s2 {} weight 3", of(2)));
+    let added = daemon
+        .ask(&format!("add server web/s2 {} weight 3", of(2)))
+        .unwrap();
     assert_eq!(added, "New server registered.");
     done(&daemon, "enable server web/s2");
     // Servers say their own names: what is called s2 now is s3.

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 
 use crate::kernel::{kernel_takes_over, kernel_takes_over_at};
 use crate::reload::take;
-use crate::setup::{BACKEND, held, servers, service, tcp};
+use crate::setup::{BACKEND, assert_alive, held, servers, service, tcp};
 
 /// All that lb has use for.
 pub(crate) const ALL: [&str; 5] = ["bpf", "net_admin", "net_bind_service", "net_raw", "perfmon"];
@@ -90,9 +90,7 @@ fn lives_a_life(lab: &Lab, builder: Builder<'_>) {
     daemon.kill();
     daemon.start().unwrap();
     kernel_takes_over(lab, &daemon);
-    for stream in &mut held {
-        client::echo(stream, b"still there?").unwrap();
-    }
+    assert_alive(&mut held);
     assert_confined(daemon.pid().unwrap());
 
     // Interfaces that come later are attached with what is left of its rights.
@@ -286,8 +284,6 @@ fn what_is_left_is_enough_for_another_configuration() {
     assert!(said.contains(elsewhere.to_str().unwrap()), "{said}");
     assert!(said.contains("restart"), "{said}");
     assert!(!elsewhere.exists());
-    for stream in &mut held {
-        client::echo(stream, b"still there?").unwrap();
-    }
+    assert_alive(&mut held);
     assert_confined(daemon.pid().unwrap());
 }

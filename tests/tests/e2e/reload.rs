@@ -1,8 +1,6 @@
 //! Another configuration while the kernel forwards: what has the same name goes on there as well.
 
-use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 
 use lb_tests::client::{self, Load};
 use lb_tests::server::{Protocol, Server};
@@ -10,7 +8,7 @@ use lb_tests::{Daemon, Lab, process, skip, wait};
 use rustix::process::Signal;
 
 use crate::kernel::{counter, kernel_connections, kernel_takes_over, kernel_takes_over_at};
-use crate::setup::{BACKEND, accepted_in_userspace, held, servers, service, tcp};
+use crate::setup::{BACKEND, accepted_in_userspace, assert_alive, held, servers, service, tcp};
 
 /// Has the daemon take `body`; what `lb reload` said.
 #[track_caller]
@@ -41,13 +39,6 @@ fn forwarding(lab: &Lab, services: &[(&str, SocketAddr)], keys: &str, servers: &
         frontends.collect::<String>(),
         servers.collect::<String>()
     )
-}
-
-#[track_caller]
-fn assert_alive(streams: &mut [std::net::TcpStream]) {
-    for stream in streams {
-        client::echo(stream, b"still there?").unwrap();
-    }
 }
 
 /// Names of the servers that connections of their own get to.
@@ -450,28 +441,18 @@ fn servers_may_come_and_go_for_as_long_as_they_like() {
             format!("add server {name} {address}"),
             format!("enable server {name}"),
             format!("set server {name} state maint"),
-            format!("del server {name}"),
         ] {
-            said(&daemon, &command);
+            daemon.ask(&command).unwrap();
         }
+        let deleted = daemon.ask(&format!("del server {name}")).unwrap();
+        assert_eq!(deleted, "Server deleted.", "{name}");
     }
     assert_alive(&mut held);
     let before = counted();
-    said(
-        &daemon,
-        &format!("add server web/last {}:{BACKEND}", lab.server_addr(0)),
-    );
-    said(&daemon, "enable server web/last");
+    let last = format!("add server web/last {}:{BACKEND}", lab.server_addr(0));
+    daemon.ask(&last).unwrap();
+    daemon.ask("enable server web/last").unwrap();
     kernel_takes_over(&lab, &daemon);
     assert!(counted() >= before, "nothing that was counted is lost");
     assert_alive(&mut held);
-}
-
-/// What the admin socket answers.
-fn said(daemon: &Daemon<'_>, command: &str) -> String {
-    let mut admin = UnixStream::connect(daemon.socket()).unwrap();
-    admin.write_all(format!("{command}\n").as_bytes()).unwrap();
-    let mut answer = String::new();
-    admin.read_to_string(&mut answer).unwrap();
-    answer
 }

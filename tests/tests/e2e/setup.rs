@@ -59,3 +59,11 @@ pub(crate) fn held(lab: &Lab, count: usize) -> Vec<TcpStream> {
     };
     iter::repeat_with(one).take(count).collect()
 }
+
+/// Each of these connections still has an echo.
+#[track_caller]
+pub(crate) fn assert_alive(streams: &mut [TcpStream]) {
+    for stream in streams {
+        client::echo(stream, b"still there?").unwrap();
+    }
+}

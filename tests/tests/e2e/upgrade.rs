@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kernel::{kernel_takes_over, reasons};
 use crate::privileges::{ALL, assert_confined, reserved, without_user};
-use crate::setup::{BACKEND, accepted_in_userspace, held, servers, service, tcp};
+use crate::setup::{BACKEND, accepted_in_userspace, assert_alive, held, servers, service, tcp};
 
 /// Where datagrams go.
 const DNS: u16 = 53;
@@ -53,9 +53,7 @@ fn is_succeeded(lab: &Lab, builder: Builder<'_>) {
     assert!(added.status.success(), "{added:?}");
     let userspace = accepted_in_userspace(lab);
     let mut serves = |who: &str| {
-        for stream in &mut held {
-            client::echo(stream, b"still there?").unwrap();
-        }
+        assert_alive(&mut held);
         let load = Load::to(service(lab)).connections(100).parallel(4);
         let tally = load.run(lab.client());
         assert_eq!(
@@ -259,10 +257,7 @@ fn flows_outlive_whoever_is_killed_amid_it() {
         ("Ready", "both"),
     ] {
         let turn = format!("{when}, {what}");
-        let between = runnable(&daemon, "between", |path| {
-            let text = BETWEEN.replace("LB", binary().to_str().unwrap());
-            fs::write(path, text.replace("WHEN", when).replace("DO", what)).unwrap();
-        });
+        let between = between(&daemon, when, what, |text| text);
         let before = answers(&daemon);
         let there = daemon.folder().join("there");
         let _ = fs::remove_file(&there);
@@ -284,9 +279,7 @@ fn flows_outlive_whoever_is_killed_amid_it() {
             "{turn}: {before:?}, {after:?}"
         );
         kernel_takes_over(&lab, &daemon);
-        for stream in &mut held {
-            client::echo(stream, b"still there?").unwrap();
-        }
+        assert_alive(&mut held);
         let load = Load::to(service(&lab)).connections(100).parallel(4);
         let userspace = accepted_in_userspace(&lab);
         let tally = load.run(lab.client());
@@ -357,9 +350,7 @@ fn a_kernel_path_is_taken_up_again_as_it_is_attached() {
     drop(other_end);
     let why = refused(&daemon, &[]);
     assert!(why.contains("pair0"), "{why}");
-    for stream in &mut held {
-        client::echo(stream, b"still there?").unwrap();
-    }
+    assert_alive(&mut held);
     assert!(said(&daemon, &["health"]).0, "{}", daemon.log());
     assert!(said(&daemon, &["deny", "add", "198.51.100.0/24"]).0);
     kernel_takes_over(&lab, &daemon);
@@ -398,13 +389,8 @@ fn a_kernel_path_without_an_agent_gets_one_as_soon_as_that_can_be_had() {
         command.args([format!("--pid={pid}"), "--nofile=4096:".to_owned()]);
         process::run(&mut command).unwrap();
     };
-    let mut alive = || {
-        for stream in &mut held {
-            client::echo(stream, b"still there?").unwrap();
-        }
-    };
     lose(&daemon);
-    alive();
+    assert_alive(&mut held);
     assert!(said(&daemon, &["status"]).1.contains("Nobody looks after"));
     assert!(
         !said(&daemon, &["deny", "list"]).0,
@@ -415,13 +401,13 @@ fn a_kernel_path_without_an_agent_gets_one_as_soon_as_that_can_be_had() {
         said(&daemon, &["health"]).0
     })
     .unwrap();
-    alive();
+    assert_alive(&mut held);
     assert!(said(&daemon, &["deny", "list"]).0);
     kernel_takes_over(&lab, &daemon);
 
     // Nothing forwards for one that has been stopped, with an agent or without.
     lose(&daemon);
-    alive();
+    assert_alive(&mut held);
     assert!(said(&daemon, &["stop", "--now"]).0);
     daemon.wait(Duration::from_secs(20)).unwrap();
     assert_eq!(

@@ -7,7 +7,7 @@ use lb_tests::server::Protocol;
 use lb_tests::{Daemon, Lab, skip, wait};
 use rustix::process::Signal;
 
-use crate::setup::{accepted_in_userspace, held, servers, service, tcp};
+use crate::setup::{accepted_in_userspace, assert_alive, held, servers, service, tcp};
 
 fn start<'a>(lab: &'a Lab, body: &str) -> Daemon<'a> {
     Daemon::builder(lab, body)
@@ -67,9 +67,7 @@ fn a_server_that_refuses_costs_nobody_else_anything() {
     let _daemon = start(&lab, &body);
     let mut streams = held(&lab, 4);
     servers[0].refuse();
-    for stream in &mut streams {
-        client::echo(stream, b"still there?").unwrap();
-    }
+    assert_alive(&mut streams);
     let mut stream = client::connect(lab.client(), service(&lab), None).unwrap();
     assert_eq!(client::greeting(&mut stream).unwrap(), "s2");
 }
@@ -88,9 +86,7 @@ fn a_graceful_stop_lets_connections_end() {
         client::connect(lab.client(), service(&lab), None).is_err()
     })
     .unwrap();
-    for stream in &mut streams {
-        client::echo(stream, b"still there?").unwrap();
-    }
+    assert_alive(&mut streams);
     drop(streams);
     let status = daemon.wait(Duration::from_secs(10)).unwrap();
     assert!(status.success(), "{status}: {}", daemon.log());
