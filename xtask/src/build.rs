@@ -6,7 +6,8 @@ use std::process::{Command, ExitCode};
 
 use crate::env;
 use crate::error::Error;
-use crate::profile;
+use crate::layout;
+use crate::profile::Layout;
 use crate::progress::{self, Progress};
 use crate::toolchain::compiler::Compiler;
 use crate::toolchain::{self, Toolchain, linker};
@@ -149,6 +150,7 @@ pub(crate) fn daemon(
     let mut command = host(workspace, &["build"]);
     command.args(["--package", "lb-userspace", "--bin", "lb"]);
     let lb = workspace.lb(debug);
+    let mut bolt = None;
     let (name, about) = if debug {
         let about = first_time(
             &lb,
@@ -158,7 +160,9 @@ pub(crate) fn daemon(
         ("lb debug", about)
     } else {
         command.arg("--release");
-        command.args(profile::arguments(workspace, progress)?);
+        let layout = Layout::possible(workspace, progress, !lb.exists())?;
+        command.args(layout.arguments);
+        bolt = layout.bolt;
         let about = first_time(
             &lb,
             "compiling the daemon, release profile",
@@ -167,6 +171,11 @@ pub(crate) fn daemon(
         ("lb", about)
     };
     progress.run(name, &about, command)?;
+    if let Some(bolt) = bolt
+        && workspace.layout().is_file()
+    {
+        layout::lay_out(workspace, progress, &bolt, &lb)?;
+    }
     Ok(lb)
 }
 

@@ -12,6 +12,7 @@ mod env;
 mod error;
 mod extras;
 mod kernels;
+mod layout;
 mod packages;
 mod profile;
 mod progress;

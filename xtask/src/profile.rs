@@ -12,6 +12,7 @@ use std::process::{Command, ExitCode};
 use crate::build;
 use crate::env;
 use crate::error::{Error, Mend, Missing};
+use crate::layout::{self, Bolt};
 use crate::progress::{Progress, short};
 use crate::workspace::Workspace;
 
@@ -29,31 +30,15 @@ pub(crate) fn command(workspace: &Workspace, progress: &mut Progress) -> Result<
     }
     fs::create_dir_all(&counts).map_err(Error::file("create", &counts))?;
     build::kernel_program(workspace, progress, build::Warnings::Allowed)?;
-    let mut command = build::host(workspace, &["build", "--release"]);
-    command
-        .args(["--package", "lb-userspace", "--bin", "lb"])
-        .args(["--config", &rustflags("profile-generate", &counts)])
-        .env("CARGO_TARGET_DIR", &folder);
+    let flags = ["--config".into(), rustflags(&[generate(&counts)])];
     progress.run(
         "lb that counts",
         "compiling the daemon so that it counts what it runs (ten to twenty minutes)",
-        command,
+        daemon(workspace, &folder, &flags),
     )?;
     // Compilers' own helpers have counted too.
     fs::remove_dir_all(&counts).map_err(Error::file("remove", &counts))?;
-    let mut bench = build::host(workspace, &["bench", "--profile", "dev", "--quiet"]);
-    bench.args(["--package", "lb-tests", "--bench", "l7", "--"]);
-    bench.args(["--features", "--rounds", "1", "--seconds", SECONDS]);
-    bench
-        .env("LB_BIN", folder.join("release/lb"))
-        // It writes its counts where no configuration lets it write.
-        .env("LB_LANDLOCK", "off")
-        .env("LLVM_PROFILE_FILE", counts.join("%m-%p.profraw"));
-    progress.run(
-        "requests",
-        "letting requests through it (two minutes)",
-        bench,
-    )?;
+    requests(workspace, progress, &folder.join("release/lb"), &counts)?;
     let profile = workspace.profile();
     if let Some(parent) = profile.parent() {
         fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
@@ -67,36 +52,129 @@ pub(crate) fn command(workspace: &Workspace, progress: &mut Progress) -> Result<
     let of = compiler_of(workspace);
     fs::write(&of, compiler()?).map_err(Error::file("write", &of))?;
     progress.say(&format!("profile: {}", short(&profile)));
+    jumps(workspace, progress, &folder)
+}
+
+/// Takes the counts that [`layout`] goes by, in a build by the profile.
+fn jumps(workspace: &Workspace, progress: &mut Progress, folder: &Path) -> Result<ExitCode, Error> {
+    let bolt = match Bolt::find_or_install(progress, workspace.target()) {
+        Ok(bolt) => bolt,
+        Err(why) => {
+            progress.say(&layout::without(&why));
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    // From the beginning: cargo does not see that the profile is another one.
+    let release = folder.join("release");
+    fs::remove_dir_all(&release).map_err(Error::file("remove", &release))?;
+    let layout = Layout::possible(workspace, progress, false)?;
+    let command = daemon(workspace, folder, &layout.arguments);
+    progress.run(
+        "lb by the profile",
+        "compiling the daemon by it (ten to twenty minutes)",
+        command,
+    )?;
+    let lb = release.join("lb");
+    let counts = folder.join("jumps");
+    if counts.exists() {
+        fs::remove_dir_all(&counts).map_err(Error::file("remove", &counts))?;
+    }
+    fs::create_dir_all(&counts).map_err(Error::file("create", &counts))?;
+    let counting = layout::counting(workspace, progress, &bolt, &lb, &counts)?;
+    requests(workspace, progress, &counting, &counts)?;
+    layout::keep(workspace, progress, &bolt, &lb, &counts)?;
+    progress.say(&format!("layout:  {}", short(&workspace.layout())));
     Ok(ExitCode::SUCCESS)
 }
 
-/// What makes cargo use the profile, where it is of use.
-pub(crate) fn arguments(workspace: &Workspace, progress: &Progress) -> Result<Vec<String>, Error> {
-    let profile = workspace.profile();
-    let Ok(of) = fs::read_to_string(compiler_of(workspace)) else {
-        return Ok(Vec::new());
-    };
-    if !profile.is_file() {
-        return Ok(Vec::new());
-    }
-    if of != compiler()? {
-        progress.say(&format!(
-            "note: {} is of another compiler ({}), so lb is built without it; `cargo xtask profile` makes one",
-            short(&profile),
-            of.lines().next().unwrap_or("unknown"),
-        ));
-        return Ok(Vec::new());
-    }
-    Ok(vec!["--config".into(), rustflags("profile-use", &profile)])
+/// A command that builds lb in a target folder of its own.
+fn daemon(workspace: &Workspace, target: &Path, arguments: &[String]) -> Command {
+    let mut command = build::host(workspace, &["build", "--release"]);
+    command
+        .args(["--package", "lb-userspace", "--bin", "lb"])
+        .args(arguments)
+        .env("CARGO_TARGET_DIR", target);
+    command
 }
 
-/// A flag for all crates, beside those that the user's configuration has.
-fn rustflags(flag: &str, path: &Path) -> String {
+/// Lets the benchmark's requests through a lb that counts.
+fn requests(
+    workspace: &Workspace,
+    progress: &mut Progress,
+    lb: &Path,
+    counts: &Path,
+) -> Result<(), Error> {
+    let mut bench = build::host(workspace, &["bench", "--profile", "dev", "--quiet"]);
+    bench.args(["--package", "lb-tests", "--bench", "l7", "--"]);
+    bench.args(["--features", "--rounds", "1", "--seconds", SECONDS]);
+    bench
+        .env("LB_BIN", lb)
+        // It writes its counts where no configuration lets it write.
+        .env("LB_LANDLOCK", "off")
+        .env("LLVM_PROFILE_FILE", counts.join("%m-%p.profraw"));
+    let about = "letting requests through it (two minutes)";
+    progress.run("requests", about, bench).map(|_| ())
+}
+
+/// How a release build is laid out.
+pub(crate) struct Layout {
+    /// What makes cargo use the profile, where it is of use.
+    pub(crate) arguments: Vec<String>,
+    /// What lays out the result, where that is to be had.
+    pub(crate) bolt: Option<Bolt>,
+}
+
+impl Layout {
+    /// What this machine and this compiler allow. What is missing is installed if `install`, and said otherwise.
+    pub(crate) fn possible(
+        workspace: &Workspace,
+        progress: &mut Progress,
+        install: bool,
+    ) -> Result<Self, Error> {
+        let none = Self {
+            arguments: Vec::new(),
+            bolt: None,
+        };
+        let profile = workspace.profile();
+        let Ok(of) = fs::read_to_string(compiler_of(workspace)) else {
+            return Ok(none);
+        };
+        if !profile.is_file() {
+            return Ok(none);
+        }
+        if of != compiler()? {
+            progress.say(&format!(
+                "note: {} is of another compiler ({}), so lb is built without it; `cargo xtask profile` makes one",
+                short(&profile),
+                of.lines().next().unwrap_or("unknown"),
+            ));
+            return Ok(none);
+        }
+        let bolt = if install {
+            Bolt::find_or_install(progress, workspace.target())
+        } else {
+            Bolt::find().ok_or_else(|| "it is not in PATH".into())
+        };
+        let mut flags = vec![format!("-Cprofile-use={}", profile.display())];
+        match &bolt {
+            Ok(_) => flags.push(layout::LINK_FLAG.into()),
+            Err(why) => progress.say(&layout::without(why)),
+        }
+        Ok(Self {
+            arguments: vec!["--config".into(), rustflags(&flags)],
+            bolt: bolt.ok(),
+        })
+    }
+}
+
+fn generate(counts: &Path) -> String {
+    format!("-Cprofile-generate={}", counts.display())
+}
+
+/// Flags for all crates, beside those that the user's configuration has.
+fn rustflags(flags: &[String]) -> String {
     // What Rust escapes, TOML does as well.
-    format!(
-        "build.rustflags=[{:?}]",
-        format!("-C{flag}={}", path.display())
-    )
+    format!("build.rustflags={flags:?}")
 }
 
 /// Which compiler the profile is of.
@@ -151,11 +229,11 @@ mod tests {
     #[test]
     fn flags_are_a_line_of_toml_whatever_the_folder_is_called() {
         assert_eq!(
-            rustflags("profile-use", Path::new("/src/lb/lb.profdata")),
-            r#"build.rustflags=["-Cprofile-use=/src/lb/lb.profdata"]"#
+            rustflags(&["-Cone".into(), "-Ctwo".into()]),
+            r#"build.rustflags=["-Cone", "-Ctwo"]"#
         );
         assert_eq!(
-            rustflags("profile-generate", Path::new(r#"/a "b\c"#)),
+            rustflags(&[generate(Path::new(r#"/a "b\c"#))]),
             r#"build.rustflags=["-Cprofile-generate=/a \"b\\c"]"#
         );
     }

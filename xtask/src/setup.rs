@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::error::Error;
 use crate::extras;
+use crate::profile::Layout;
 use crate::progress::Progress;
 use crate::toolchain;
 use crate::workspace::Workspace;
@@ -19,6 +20,8 @@ pub(crate) fn setup(workspace: &Workspace, progress: &mut Progress) -> Result<Ex
         compiler.llvm
     ));
     progress.say(&format!("linker:   {}", toolchain.linker.display()));
+    // For what it installs.
+    Layout::possible(workspace, progress, true)?;
     extras::install(progress, workspace.target());
     progress.say(&format!(
         "ready in {}; next: cargo xtask build",

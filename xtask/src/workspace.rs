@@ -65,6 +65,11 @@ impl Workspace {
         self.root.join("lb-userspace/profile/lb.profdata")
     }
 
+    /// What the linked daemon is laid out by anew: see `layout.rs`.
+    pub(crate) fn layout(&self) -> PathBuf {
+        self.root.join("lb-userspace/profile/lb.bolt.yaml.gz")
+    }
+
     /// The linker's home where the user has no cache folder.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")
