@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     client::{Client, Leaving, Phase},
-    interim, recent,
+    fragment, interim, recent,
 };
 use crate::{
     proxy::{Stream, stream::without_goodbye},
@@ -117,8 +117,12 @@ impl Read for ClientIo {
         if !this.read.is_empty() {
             let n = this.read.len().min(buffer.remaining());
             let bytes = this.read.split_to(n);
-            note(&this.client, &bytes);
-            buffer.put_slice(&bytes);
+            // SAFETY: as in `poll_read` below.
+            let mut filled = ReadBuf::uninit(unsafe { buffer.as_mut() });
+            filled.put_slice(&bytes);
+            note(&this.client, filled.filled_mut());
+            // SAFETY: `put_slice` has filled the first `n` bytes of the buffer's unfilled part.
+            unsafe { buffer.advance(n) };
             return Poll::Ready(Ok(()));
         }
         let client = &this.client;
@@ -140,10 +144,18 @@ fn has_hung_up(socket: &Socket) -> bool {
 }
 
 /// A client has sent this: of a head it is kept for the case that it is none.
-fn note(client: &Client, bytes: &[u8]) {
+fn note(client: &Client, bytes: &mut [u8]) {
     match client.phase() {
-        Phase::Idle => recent::note(client, bytes, false),
-        Phase::Head => recent::note(client, bytes, true),
+        Phase::Idle => {
+            recent::note(client, bytes, false);
+            if !client.is_sending() {
+                fragment::refuse(bytes);
+            }
+        }
+        Phase::Head => {
+            recent::note(client, bytes, true);
+            recent::look(client, |all| fragment::refuse_late(all, bytes));
+        }
         Phase::Serving | Phase::Answering | Phase::Flushing => {}
     }
 }
@@ -153,7 +165,7 @@ pub(super) fn poll_read(
     stream: &mut Stream,
     cx: &mut Context<'_>,
     buffer: &mut ReadBufCursor<'_>,
-    seen: impl FnOnce(&[u8]),
+    seen: impl FnOnce(&mut [u8]),
 ) -> Poll<io::Result<usize>> {
     // SAFETY: the slice is only handed to `ReadBuf::uninit`, which takes it as uninitialised and never writes anything
     // uninitialised into it.
@@ -164,7 +176,7 @@ pub(super) fn poll_read(
         read => read?,
     }
     let n = filled.filled().len();
-    seen(filled.filled());
+    seen(filled.filled_mut());
     // SAFETY: `poll_read` has initialised and filled the first `n` bytes of the buffer's unfilled part.
     unsafe { buffer.advance(n) };
     Poll::Ready(Ok(n))
