@@ -74,6 +74,17 @@ impl ClientIo {
         self.poll_interims(cx)
     }
 
+    /// Writes the trailers of an answer, if it has any that are to be written before what hyper writes `next`.
+    fn poll_trailers<'b>(
+        &mut self,
+        cx: &mut Context<'_>,
+        next: impl FnOnce() -> &'b [u8],
+    ) -> Option<Poll<io::Result<usize>>> {
+        let has_some = self.client.last.borrow().is_some();
+        let poll = || self.client.poll_trailers(&mut self.stream, cx, next());
+        has_some.then(poll).flatten()
+    }
+
     /// Looks whether the client has left, where that matters. hyper does not read while a request is being served, so nobody
     /// else sees it; what it may have said before stays unread.
     fn watch(&self, cx: &mut Context<'_>) {
@@ -218,7 +229,10 @@ impl Write for ClientIo {
             return Poll::Ready(Ok(buffer.len()));
         }
         ready!(this.poll_interims_first(cx))?;
-        let result = Pin::new(&mut this.stream).poll_write(cx, buffer);
+        let result = match this.poll_trailers(cx, || buffer) {
+            Some(result) => result,
+            None => Pin::new(&mut this.stream).poll_write(cx, buffer),
+        };
         this.written(result)
     }
 
@@ -232,7 +246,16 @@ impl Write for ClientIo {
             return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
         }
         ready!(this.poll_interims_first(cx))?;
-        let result = poll_write_all(&mut this.stream, cx, buffers);
+        let first = || {
+            let mut buffers = buffers.iter();
+            buffers
+                .find(|buffer| !buffer.is_empty())
+                .map_or(&[][..], |buffer| &buffer[..])
+        };
+        let result = match this.poll_trailers(cx, first) {
+            Some(result) => result,
+            None => poll_write_all(&mut this.stream, cx, buffers),
+        };
         this.written(result)
     }
 

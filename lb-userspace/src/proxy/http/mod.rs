@@ -46,6 +46,7 @@ mod pool;
 mod recent;
 mod serve;
 mod server_io;
+mod trailers;
 mod tunnel;
 mod upstream;
 
