@@ -118,6 +118,21 @@ impl SocketFile {
         Some((self.path.clone(), self.identity?))
     }
 
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether its path leads to the socket: nobody has removed the file, or put another in its place.
+    pub fn is_reached(&self) -> bool {
+        self.is(fs::metadata(&self.path))
+    }
+
+    fn is(&self, found: io::Result<fs::Metadata>) -> bool {
+        let found = found.ok().map(|found| (found.dev(), found.ino()));
+        self.identity.is_some() && self.identity == found
+    }
+
     /// From now on it goes with this.
     pub fn own(&self) {
         self.ours.store(true, Relaxed);
@@ -147,12 +162,7 @@ pub fn give(path: &Path, access: Access) -> Result<(), SocketFileError> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = self.ours.load(Relaxed);
-        let there = || {
-            let metadata = fs::symlink_metadata(&self.path).ok()?;
-            Some((metadata.dev(), metadata.ino()))
-        };
-        if ours && self.identity.is_some() && self.identity == there() {
+        if self.ours.load(Relaxed) && self.is(fs::symlink_metadata(&self.path)) {
             // A file that stays behind is replaced by the next start.
             let _ = fs::remove_file(&self.path);
         }

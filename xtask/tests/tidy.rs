@@ -140,6 +140,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("connections.rs", &["frontends", "backends"]),
     ("http_options.rs", &["frontends", "backends"]),
     ("monitor.rs", &["frontends"]),
+    ("unique_id.rs", &["frontends"]),
     ("sockets.rs", &["frontends", "backends", "rules"]),
     ("stick.rs", &["stick", "backends"]),
     ("expect.rs", &["health_check"]),

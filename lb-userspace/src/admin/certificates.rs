@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    tls::{self, Acceptor, Overrides, TlsError},
+    tls::{self, Acceptor, Overrides, Part, Parts, TlsError},
     topology::Topology,
 };
 
@@ -32,7 +32,7 @@ struct Transaction {
     /// As the operator wrote it.
     name: String,
     file: PathBuf,
-    pem: Vec<u8>,
+    parts: Parts,
 }
 
 impl Transactions {
@@ -77,7 +77,7 @@ impl Transactions {
 
 impl State {
     fn set(&mut self, topology: &Topology, name: &str, payload: &[u8]) -> Result<String, String> {
-        let file = self.find(topology, name)?;
+        let (called, file, part) = self.meant(topology, name)?;
         if let Some(other) = self.ongoing.as_ref().filter(|other| other.file != file) {
             return Err(format!(
                 "The ongoing transaction is about '{}' but you are trying to set '{name}'\nCan't update {name}!",
@@ -85,23 +85,57 @@ impl State {
             ));
         }
         let refused = |error| format!("{error}\nCan't load the payload\nCan't update {name}!");
-        if staged(topology, &file, payload)
-            .map_err(refused)?
-            .is_empty()
-        {
-            tls::try_pem(&file, payload).map_err(refused)?;
-        }
-        let verb = if self.ongoing.is_some() {
-            "updated"
-        } else {
-            "created"
+        let (verb, mut parts) = match &self.ongoing {
+            Some(ongoing) => ("updated", ongoing.parts.clone()),
+            None => ("created", Parts::default()),
         };
+        parts.set(part, &file, payload).map_err(refused)?;
+        let tried = match staged(topology, &file, &parts) {
+            Ok(staged) if staged.is_empty() => match part {
+                Part::Ocsp => {
+                    return Err(format!(
+                        "No bind uses '{called}': add it to a crt-list first.\nCan't update {name}!"
+                    ));
+                }
+                _ => tls::try_pem(&file, &parts.whole(self.bytes(&file))),
+            },
+            staged => staged.map(drop),
+        };
+        match tried {
+            // What it takes may come yet, which the commit sees, as HAProxy's does.
+            Ok(()) | Err(TlsError::Mismatch { .. } | TlsError::NoKey(_)) => {}
+            Err(error) => return Err(refused(error)),
+        }
+        let said = format!("Transaction {verb} for certificate {called}!\n");
         self.ongoing = Some(Transaction {
-            name: name.to_owned(),
+            name: called,
             file,
-            pem: payload.to_vec(),
+            parts,
         });
-        Ok(format!("Transaction {verb} for certificate {name}!\n"))
+        Ok(said)
+    }
+
+    /// What a certificate that nothing uses has been set to.
+    fn bytes(&self, file: &Path) -> Option<&[u8]> {
+        self.stored.get(file)?.as_deref()
+    }
+
+    /// The certificate that `name` means, what that is called, and what of it: behind its own name may stand `.key` or
+    /// `.ocsp`.
+    fn meant(&self, topology: &Topology, name: &str) -> Result<(String, PathBuf, Part), String> {
+        for (end, part) in [(".key", Part::Key), (".ocsp", Part::Ocsp)] {
+            let Some(of) = name.strip_suffix(end) else {
+                continue;
+            };
+            // The second is HAProxy's `ssl-load-extra-del-ext`.
+            for called in [of.to_owned(), format!("{of}.crt")] {
+                if let Ok(file) = self.find(topology, &called) {
+                    return Ok((called, file, part));
+                }
+            }
+        }
+        let file = self.find(topology, name)?;
+        Ok((name.to_owned(), file, Part::Certificate))
     }
 
     fn commit(&mut self, topology: &Topology, name: &str) -> Result<String, String> {
@@ -117,13 +151,23 @@ impl State {
         let refused = |error| format!("{error}\nCan't commit {name}!");
         let mut out = format!("Committing {name}");
         // There may have been a reload since, and binds are others: all of them take it, or none.
-        let staged = staged(topology, &transaction.file, &transaction.pem).map_err(refused)?;
+        let Transaction { file, parts, .. } = transaction;
+        let staged = staged(topology, file, parts).map_err(refused)?;
+        for (acceptor, files) in &staged {
+            acceptor.try_response(file, parts, files).map_err(refused)?;
+        }
+        let stored = self.stored.contains_key(file);
+        let stored = stored.then(|| parts.whole(self.bytes(file)));
+        if let Some(pem) = stored.as_ref().filter(|_| staged.is_empty()) {
+            tls::try_pem(file, pem).map_err(refused)?;
+        }
         for (acceptor, files) in staged {
             acceptor.replace(&files).map_err(refused)?;
             out.push('.');
         }
-        if let Some(stored) = self.stored.get_mut(&transaction.file) {
-            *stored = Some(transaction.pem.clone());
+        if stored.is_some() {
+            let file = file.clone();
+            self.stored.insert(file, stored);
         }
         self.ongoing = None;
         out.push_str("\nSuccess!\n");
@@ -205,7 +249,11 @@ impl State {
         };
         let by = acceptors(topology).find(|acceptor| acceptor.certificate_files().contains(&file));
         let pem = match (&self.ongoing, by) {
-            (Some(ongoing), _) if staged.is_some() => Some(ongoing.pem.clone()),
+            (Some(ongoing), by) if staged.is_some() => {
+                let before = by.and_then(|by| by.bytes(&file).ok());
+                let before = before.as_deref().or(self.bytes(&file));
+                Some(ongoing.parts.whole(before))
+            }
             (_, Some(by)) => by.bytes(&file).ok(),
             (_, None) => self.stored.get(&file).cloned().flatten(),
         };
@@ -257,15 +305,15 @@ fn acceptors(topology: &Topology) -> impl Iterator<Item = &Arc<Acceptor>> {
     topology.acceptors().map(|(_, acceptor)| acceptor)
 }
 
-/// What stands for which file if `pem` is to stand for `file`, for each bind that uses that; each could.
+/// What stands for which file if `parts` are to stand for `file`, for each bind that uses that; each could.
 fn staged<'a>(
     topology: &'a Topology,
     file: &Path,
-    pem: &[u8],
+    parts: &Parts,
 ) -> Result<Vec<(&'a Arc<Acceptor>, Overrides)>, TlsError> {
     let using = acceptors(topology).filter(|acceptor| acceptor.uses(file));
     let staged = using.map(|acceptor| {
-        let files = acceptor.stage(file, pem);
+        let files = acceptor.stage(file, parts);
         acceptor.try_out(&files).map(|()| (acceptor, files))
     });
     staged.collect()

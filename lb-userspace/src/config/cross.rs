@@ -15,7 +15,7 @@ use super::{
     resolve::{backend_mode, forward, frontend_mode, users},
     resolvers,
     source::Spanned,
-    tls, udp,
+    tls, udp, unique_id,
 };
 use crate::rules::{Edit, Expr, Remember, TlsFact};
 
@@ -135,6 +135,7 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
         );
     }
     forwarding::without_requests(&frontend.forwarding, &frontend.trust, mend, found);
+    unique_id::of_connections(frontend, found);
     let captures = &frontend.captures;
     let of_fields = captures.cookie.is_some()
         || (captures.request.iter().chain(&captures.response)).any(|slot| slot.header.is_some());
@@ -142,7 +143,6 @@ fn frontend_keys(frontend: &FrontendDraft, draft: &Draft, found: &mut Vec<Diagno
     let http = frontend.http.places().map(|(span, key)| (Some(span), key));
     for (span, key) in [
         (frontend.errorfiles.as_ref().map(|f| f.span), "errorfiles"),
-        (frontend.unique_id.as_ref().map(|id| id.span), "unique_id"),
         (captures_span, "capture"),
         (
             frontend.connection_mode.map(|mode| mode.span),

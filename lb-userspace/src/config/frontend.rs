@@ -6,10 +6,9 @@ use super::{
     accepting, address, capture, conditions, connections,
     decode::Decoder,
     draft::FrontendDraft,
-    elsewhere, errorfiles,
-    fields::header_name,
-    forwarding, http_options, identity, inspect, introduction, log_format, logging,
-    model::{Bind, Label, Mode, Transport, UniqueId},
+    elsewhere, errorfiles, forwarding, http_options, identity, inspect, introduction, log_format,
+    logging,
+    model::{Bind, Label, Mode, Transport},
     monitor, rules, sieve, sockets,
     source::Spanned,
     stats, stick_table,
@@ -17,7 +16,7 @@ use super::{
     timeouts::{self, Owner},
     tls,
     tree::{Entry, Kind, Node},
-    unix,
+    unique_id, unix,
 };
 
 /// Reads `frontends:`.
@@ -73,7 +72,7 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
     let log_format_sd = log_format::structured(d, &mut table);
     let log_options = logging::of_sessions(d, &mut table);
     let errorfiles = errorfiles::decode(d, &mut table);
-    let unique_id = unique_id(d, &mut table);
+    let unique_id = unique_id::decode(d, &mut table);
     let connection_mode = connections::mode(d, &mut table);
     let http = http_options::decode(d, &mut table, Owner::Frontend);
     let monitor = monitor::decode(d, &mut table);
@@ -116,23 +115,6 @@ fn frontend(d: &mut Decoder<'_>, entry: &Entry) -> Option<FrontendDraft> {
         stats,
         routes,
     })
-}
-
-/// `unique_id`
-fn unique_id(d: &mut Decoder<'_>, table: &mut Table<'_>) -> Option<Spanned<UniqueId>> {
-    let e = table.take("unique_id")?;
-    let mut inner = d.table(&e.value, e.key_span, "`unique_id`")?;
-    let format = match inner.take("format") {
-        Some(e) => d.template(&e.value, "`format`"),
-        None => d.template_of(e.key_span, "%[uuid]"),
-    };
-    let header = inner.take("header").and_then(|e| {
-        let name = d.text(&e.value, "`header`")?;
-        header_name(d, &name, e.value.span)
-    });
-    inner.finish(d, &[], &[]);
-    let format = format?;
-    Some(Spanned::new(UniqueId { format, header }, e.key_span))
 }
 
 /// `mode`

@@ -73,6 +73,7 @@ mod tracking;
 mod traps;
 mod tree;
 mod udp;
+mod unique_id;
 mod units;
 mod unix;
 mod users;

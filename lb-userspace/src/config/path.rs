@@ -27,6 +27,9 @@ pub fn kernel_path<'a>(config: &'a Config, frontend: &Frontend) -> Result<&'a Ba
     if frontend.wants().samples {
         return Err("the expressions in its log_format_sd need userspace".into());
     }
+    if frontend.unique_id.is_some() {
+        return Err("its unique_id needs userspace".into());
+    }
     if frontend.log_options.asap {
         return Err("its log_asap needs userspace".into());
     }

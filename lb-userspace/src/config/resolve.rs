@@ -232,10 +232,7 @@ fn frontend(draft: FrontendDraft, log_options: LogOptions, defaults: &DefaultsDr
             .map(|format| format.value),
         log_format_sd: draft.log_format_sd.map(|line| line.value).or(structured),
         errorfiles: ErrorFiles::resolve(draft.errorfiles, defaults.errorfiles.as_ref()),
-        unique_id: draft
-            .unique_id
-            .map(|id| id.value)
-            .filter(|_| mode == Mode::Http),
+        unique_id: draft.unique_id.map(|id| id.value),
         connection_mode: draft
             .connection_mode
             .or(defaults.proxy.connection_mode)

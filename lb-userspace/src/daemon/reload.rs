@@ -213,7 +213,12 @@ impl Running {
             can.map_err(StartError::from)?;
         }
         // The last: who connects to one from now on is to be served.
-        let listeners = self.proxy.open_more(&topology).map_err(StartError::from)?;
+        let listeners = match what {
+            Again::All => self.proxy.open_again(&topology),
+            // Whoever writes files of servers knows nothing of binds, and is not to be refused for one.
+            Again::Servers => self.proxy.open_more(&topology),
+        };
+        let listeners = listeners.map_err(StartError::from)?;
         self.amendments = amendments;
         Ok(Prepared {
             config,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     Target,
     agent::{self, Wish},
-    finding::Finding,
+    finding::{Finding, MOST_INFO},
     grpc, http,
     machine::Pace,
     memory::{Heard, Memory},
@@ -86,7 +86,12 @@ impl Checker {
                 break;
             }
         }
-        let Finding { status, code, info } = found;
+        let Finding {
+            status,
+            code,
+            mut info,
+        } = found;
+        info.truncate(info.floor_char_boundary(MOST_INFO));
         let result = CheckResult {
             status,
             code,

@@ -2,6 +2,9 @@
 
 use crate::topology::CheckStatus;
 
+/// Most bytes of what is told with a result: HAProxy's.
+pub(super) const MOST_INFO: usize = 127;
+
 /// The verdict of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {

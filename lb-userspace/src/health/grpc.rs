@@ -5,7 +5,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    finding::Finding,
+    finding::{Finding, MOST_INFO},
     h2::{self, Answer, Failed},
     reach::Reach,
 };
@@ -15,8 +15,6 @@ use crate::topology::CheckStatus;
 const PATH: &str = "/grpc.health.v1.Health/Check";
 /// A message's header: whether it is compressed, and its length.
 const FRAME: usize = 5;
-/// A text of the server's is shown in log lines; no more of it than this.
-const MESSAGE_MAX: usize = 256;
 
 /// The names of gRPC's status codes.
 const CODES: [&str; 17] = [
@@ -189,7 +187,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 fn printable(text: &[u8]) -> String {
-    let text = text.iter().take(MESSAGE_MAX);
+    let text = text.iter().take(MOST_INFO);
     text.map(|&byte| match byte {
         b' '..=b'~' => char::from(byte),
         _ => '?',

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{
     body,
-    finding::Finding,
+    finding::{Finding, MOST_INFO},
     h2,
     memory::{Heard, Memory},
     reach::Reach,
@@ -25,8 +25,6 @@ use crate::{
 
 /// What is read at a time.
 const PIECE: usize = 8 * 1024;
-/// A reason phrase is shown in log lines; no more of it than this.
-const REASON_MAX: usize = 256;
 
 /// What to ask, and which answers pass.
 #[derive(Debug, Clone)]
@@ -250,7 +248,19 @@ fn judge_body(request: &Request, code: u16, text: &[u8], ended: bool) -> Option<
         // What must not be there may still come.
         true if !ended && request.content.iter().any(waits) => None,
         true => Some(finding(CheckStatus::L7Ok, "")),
-        false => ended.then(|| finding(CheckStatus::L7Rsp, "HTTP content check did not match")),
+        false => ended.then(|| {
+            let mut missing = request
+                .content
+                .iter()
+                .filter(|of| !body::contains(text, of));
+            Finding {
+                info: match missing.next() {
+                    Some(Content::Not(_)) => "HTTP check matched unwanted content".to_owned(),
+                    _ => "HTTP content check did not match".to_owned(),
+                },
+                ..Finding::new(CheckStatus::L7Rsp)
+            }
+        }),
     }
 }
 
@@ -296,7 +306,7 @@ struct StatusLine {
 
 /// A reason as it is shown.
 fn printable(reason: &[u8]) -> String {
-    let shown = reason.iter().take(REASON_MAX);
+    let shown = reason.iter().take(MOST_INFO);
     shown
         .map(|&byte| match byte {
             b' '..=b'~' => char::from(byte),

@@ -4,15 +4,15 @@ use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
-use super::{Target, finding::Finding};
+use super::{
+    Target,
+    finding::{Finding, MOST_INFO},
+};
 use crate::{
     config::model::{CheckText, Content, HeadField, Like, Setting, Terms},
     rules::{Asked, Fact, Link, ResponseView, Scene, Seen, Side, State, TlsFact, Value, World},
     topology::CheckStatus,
 };
-
-/// Bytes of a text that is shown.
-const MOST_SHOWN: usize = 256;
 
 /// Of one check.
 pub(super) struct Memory<'a> {
@@ -141,7 +141,7 @@ impl<'a> Memory<'a> {
 
 /// What a log and the statistics may have of a text that a server has had a say in: no more than HAProxy has, and what is not
 /// to be printed in its digits.
-fn shown(text: &[u8]) -> String {
+pub(super) fn shown(text: &[u8]) -> String {
     let mut shown = String::new();
     for chunk in text.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -153,8 +153,8 @@ fn shown(text: &[u8]) -> String {
         for byte in chunk.invalid() {
             shown.push_str(&format!("<{byte:02X}>"));
         }
-        if shown.len() > MOST_SHOWN {
-            shown.truncate(shown.floor_char_boundary(MOST_SHOWN));
+        if shown.len() > MOST_INFO {
+            shown.truncate(shown.floor_char_boundary(MOST_INFO));
             break;
         }
     }
@@ -245,10 +245,6 @@ impl World for Around<'_> {
         None
     }
 
-    fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
-        None
-    }
-
     fn seen(&self, side: Side) -> Option<Seen<'_>> {
         let bytes = self.heard.bytes.filter(|_| side == Side::Response)?;
         Some(Seen {
@@ -276,7 +272,7 @@ mod tests {
             shown(b"a\x1b]0;b\x07 \xff\xc3\xa4\r\n"),
             "a<1B>]0;b<07> <FF>\u{e4}<0D><0A>"
         );
-        assert_eq!(shown(&[b'x'; 13_000]).len(), MOST_SHOWN);
-        assert!(shown("\u{e4}".repeat(1000).as_bytes()).len() <= MOST_SHOWN);
+        assert_eq!(shown(&[b'x'; 13_000]).len(), MOST_INFO);
+        assert!(shown("\u{e4}".repeat(1000).as_bytes()).len() <= MOST_INFO);
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         Stream,
         dial::{self, Handshake, Origin, Unready},
         header::{Introduction, Whom},
+        told::told,
     },
 };
 
@@ -93,10 +94,12 @@ impl Reach {
     pub(super) async fn connect(&self, deadline: Instant) -> Result<Stream, Finding> {
         let address = self.address();
         let stream = tcp::connect(&address, self.origin(), deadline).await?;
+        // Of nobody's connection there is a checksum to tell, and that it is without TLS.
+        let told = told(self.server.config.proxy_options, None, None, None);
         let introduction = self.introduction.map(|version| Introduction {
             version,
             whom: Whom::Ourselves,
-            told: &[],
+            told: &told,
         });
         let tls = self.tls.as_deref().map(|connector| Handshake {
             connector,

@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     body::contains,
     finding::Finding,
-    memory::{Heard, Memory, unhex},
+    memory::{Heard, Memory, shown, unhex},
     reach::Reach,
 };
 use crate::{
@@ -70,9 +70,9 @@ async fn talk(
             }
             Step::SendHex(text) => match unhex(&memory.fill(text, heard)) {
                 Some(bytes) => send(stream, &bytes, deadline).await,
-                None => Ok(Err(
-                    "what is to be sent is no row of hexadecimal digits".into()
-                )),
+                None => Ok(Err(Missed::Other(
+                    "what is to be sent is no row of hexadecimal digits".into(),
+                ))),
             },
             Step::Expect(content, terms) => {
                 let content = memory.wanted(content).into_owned();
@@ -80,20 +80,15 @@ async fn talk(
                 timeout_at(deadline, expected).await
             }
         };
-        let (status, why) = match done {
+        let (status, info) = match done {
             Ok(Ok(())) => continue,
-            Ok(Err(why)) => (CheckStatus::L7Rsp, why),
-            Err(_elapsed) => (CheckStatus::L7Tout, String::new()),
+            Ok(Err(why)) => (CheckStatus::L7Rsp, why.at(step, number)),
+            Err(_elapsed) => (CheckStatus::L7Tout, late(step, number)),
         };
-        let at = format!("at step {number} of tcp-check");
         let found = Finding {
             status,
             code: None,
-            info: if why.is_empty() {
-                at
-            } else {
-                format!("{why} {at}")
-            },
+            info,
         };
         return match step {
             Step::Expect(_, terms) => memory.told(found, terms, seen.heard()),
@@ -111,13 +106,84 @@ async fn send(
     stream: &mut (impl AsyncWrite + Unpin),
     bytes: &[u8],
     deadline: Instant,
-) -> Result<Result<(), String>, Elapsed> {
+) -> Result<Result<(), Missed>, Elapsed> {
     let send = async {
         stream.write_all(bytes).await?;
         stream.flush().await
     };
     let sent = timeout_at(deadline, send).await;
-    sent.map(|sent: io::Result<()>| sent.map_err(|error| error.to_string()))
+    sent.map(|sent: io::Result<()>| sent.map_err(|error| Missed::Other(error.to_string())))
+}
+
+/// Why a step was not done.
+enum Missed {
+    /// There is what must not be there.
+    Unwanted,
+    /// What was to come has not.
+    Unmatched,
+    /// Nothing has come.
+    Empty,
+    /// In words of its own.
+    Other(String),
+}
+
+impl Missed {
+    /// In HAProxy's words.
+    fn at(self, step: &Step, number: usize) -> String {
+        let what = || match step {
+            Step::Expect(content, _) => match bare(content) {
+                Content::Text(text) if is_text(text) => format!("'{}'", shown(text)),
+                content => format!("({})", kind(content)),
+            },
+            _ => String::new(),
+        };
+        match self {
+            Self::Unwanted => format!(
+                "TCPCHK matched unwanted content {} at step {number}",
+                what()
+            ),
+            Self::Unmatched => format!("TCPCHK did not match content {} at step {number}", what()),
+            Self::Empty => format!("TCPCHK got an empty response at step {number}"),
+            Self::Other(why) => format!("{why} at step {number} of tcp-check"),
+        }
+    }
+}
+
+/// The same of a step for which there was no time left.
+fn late(step: &Step, number: usize) -> String {
+    let what = match step {
+        Step::Expect(content, _) => match bare(content) {
+            Content::Text(text) => format!("expect {} '{}'", kind(bare(content)), shown(text)),
+            content => format!("expect {}", kind(content)),
+        },
+        _ => "send".to_owned(),
+    };
+    format!(" at step {number} of tcp-check ({what})")
+}
+
+/// What is expected, or is not to come.
+fn bare(content: &Content) -> &Content {
+    match content {
+        Content::Not(unwanted) => unwanted,
+        content => content,
+    }
+}
+
+/// What it is called.
+fn kind(content: &Content) -> &'static str {
+    match content {
+        Content::Text(text) if is_text(text) => "string",
+        Content::Regex(_) => "regex",
+        Content::Filled(_) => "log-format string",
+        Content::FilledHex(_) => "log-format binary",
+        _ => "binary",
+    }
+}
+
+/// Whether it was written as a text, and not as the digits of bytes.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\r' | '\n' | '\t');
+    str::from_utf8(bytes).is_ok_and(|text| text.chars().all(is_plain))
 }
 
 /// What has come.
@@ -144,7 +210,7 @@ async fn expect(
     seen: &mut Seen,
     content: &Content,
     least: usize,
-) -> Result<(), String> {
+) -> Result<(), Missed> {
     let unwanted = match content {
         Content::Not(unwanted) => Some(&**unwanted),
         _ => None,
@@ -157,7 +223,7 @@ async fn expect(
         let enough = bytes.len() >= least;
         match unwanted {
             Some(unwanted) if enough && contains(bytes, unwanted) => {
-                return Err("the answer has what it must not have".into());
+                return Err(Missed::Unwanted);
             }
             // Known once there is no more.
             Some(_) => {}
@@ -168,19 +234,19 @@ async fn expect(
             None => {}
         }
         if bytes.len() >= MOST {
-            return Err("the answer has no end".into());
+            return Err(Missed::Unmatched);
         }
         match stream.read_buf(bytes).await {
             Ok(0) if unwanted.is_some() && !bytes.is_empty() => return Ok(()),
-            Ok(0) if bytes.is_empty() => return Err("the server closed".into()),
+            Ok(0) if bytes.is_empty() => return Err(Missed::Empty),
             // Less than was wanted is looked at all the same.
             Ok(0) if !enough && unwanted.is_none() && contains(bytes, content) => {
                 *is_done = true;
                 return Ok(());
             }
-            Ok(0) => return Err("the answer did not match".into()),
+            Ok(0) => return Err(Missed::Unmatched),
             Ok(_) => {}
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(Missed::Other(error.to_string())),
         }
     }
 }

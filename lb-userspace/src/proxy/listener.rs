@@ -61,6 +61,11 @@ pub struct Seat {
 }
 
 impl Seat {
+    /// Where it is, of a unix socket.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.address.path()
+    }
+
     /// What two processes call it.
     pub fn text(&self) -> String {
         let transport = match self.transport {

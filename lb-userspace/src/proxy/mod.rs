@@ -6,8 +6,9 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
+    path::{Path, PathBuf},
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
@@ -64,6 +65,7 @@ use crate::{
         stats::{Sources, endpoint::Endpoint},
     },
     rules::{Links, Table},
+    socket_file::SocketFile,
     topology::{Frontend, Limit, Topology, counters::Counter},
 };
 
@@ -259,6 +261,8 @@ pub struct Proxy {
     clients: Arc<AtomicUsize>,
     /// What is listened on.
     seats: HashSet<Seat>,
+    /// The files of unix sockets, which the workers have.
+    files: HashMap<PathBuf, Weak<SocketFile>>,
     /// What was, and is not closed by all threads yet.
     closing: Vec<(HashSet<Seat>, Vec<oneshot::Receiver<()>>)>,
     pulses: Pulses,
@@ -279,8 +283,10 @@ impl Proxy {
             running: watch::Sender::new(0),
             clients: Arc::default(),
             seats: seats(&shared.topology),
+            files: HashMap::new(),
             closing: Vec::new(),
         };
+        proxy.know_files(&listeners);
         for (index, listeners) in listeners.into_iter().enumerate() {
             let (shared, stop) = (Arc::clone(shared), proxy.stop.subscribe());
             let running = Running::begin(&proxy.running);
@@ -319,7 +325,8 @@ impl Proxy {
     }
 
     /// Listens on these from now on, beside what there is, for each worker. Resolves once all workers do so.
-    pub async fn listen(&self, listeners: Vec<Listeners>) {
+    pub async fn listen(&mut self, listeners: Vec<Listeners>) {
+        self.know_files(&listeners);
         let pairs = self.changes.iter().zip(listeners);
         let told = pairs.map(|(changes, listeners)| {
             let (done, listening) = oneshot::channel();
@@ -342,6 +349,28 @@ impl Proxy {
     /// # Errors
     /// The first bind that cannot be had.
     pub fn open_more(&mut self, topology: &Topology) -> Result<Vec<Listeners>, ListenError> {
+        self.open_beside(topology, &self.seats.clone())
+    }
+
+    /// The same, and unix sockets whose path does not lead to them any more: somebody has removed the file.
+    ///
+    /// # Errors
+    /// The first bind that cannot be had.
+    pub fn open_again(&mut self, topology: &Topology) -> Result<Vec<Listeners>, ListenError> {
+        let nameless = |path: &Path| {
+            let file = self.files.get(path).and_then(Weak::upgrade);
+            file.is_some_and(|file| !file.is_reached())
+        };
+        let held = self.seats.iter();
+        let held = held.filter(|seat| !seat.path().is_some_and(nameless));
+        self.open_beside(topology, &held.cloned().collect())
+    }
+
+    fn open_beside(
+        &mut self,
+        topology: &Topology,
+        held: &HashSet<Seat>,
+    ) -> Result<Vec<Listeners>, ListenError> {
         for (_, threads) in &mut self.closing {
             threads.retain_mut(|closed| matches!(closed.try_recv(), Err(TryRecvError::Empty)));
         }
@@ -349,12 +378,22 @@ impl Proxy {
         let closing = self.closing.iter().flat_map(|(seats, _)| seats);
         let ours: HashSet<&Seat> = self.seats.iter().chain(closing).collect();
         let mut lent = Lent::default();
-        Listeners::open_more(topology, self.workers(), &self.seats, &ours, &mut lent)
+        Listeners::open_more(topology, self.workers(), held, &ours, &mut lent)
+    }
+
+    fn know_files(&mut self, listeners: &[Listeners]) {
+        self.files.retain(|_, file| file.strong_count() > 0);
+        let files = listeners.iter().flat_map(|listeners| &listeners.files);
+        for (_, _, file) in files {
+            let path = file.path().to_owned();
+            self.files.insert(path, Arc::downgrade(file));
+        }
     }
 
     /// Serves another configuration from now on, with the `listeners` that it has beside those that there are. What it has
     /// no longer is listened on until [`Proxy::close_removed`]. Resolves once all workers do so.
     pub async fn install(&mut self, shared: &Arc<Shared>, listeners: Vec<Listeners>) {
+        self.know_files(&listeners);
         let pairs = self.changes.iter().zip(listeners);
         let told = pairs.map(|(changes, listeners)| {
             let (done, installed) = oneshot::channel();

@@ -194,6 +194,12 @@ impl Posts {
             datagrams,
             mut files,
         } = listeners;
+        // A socket whose path is another's by now is reached by nobody new.
+        for seat in files.iter().filter_map(|(f, b, _)| spots.get(&(*f, *b))) {
+            for nameless in self.held.remove(seat).into_iter().flatten() {
+                nameless.post.close();
+            }
+        }
         let mut post = |frontend: Arc<Frontend>, bind| {
             let at = (frontend.index, bind);
             let file = files.iter().position(|(f, b, _)| (*f, *b) == at);

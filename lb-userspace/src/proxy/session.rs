@@ -54,6 +54,8 @@ pub(super) struct Found<'a> {
     pub(super) structured: &'a [Option<Value<'static>>],
     /// What rules kept.
     pub(super) captured: Option<&'a Captured>,
+    /// What it is called.
+    pub(super) id: Option<&'a [u8]>,
     /// What one says of the line's level.
     pub(super) level: Option<LogLevel>,
 }
@@ -138,6 +140,7 @@ impl Session<'_> {
                     samples: found.structured,
                 }),
             captured: found.captured,
+            id: found.id,
             destination: self.destination,
             server: trace.server.as_ref().map(|server| server.peer()),
             lines: match wants.lines {

@@ -139,10 +139,6 @@ impl World for Surroundings<'_> {
         http::name_part(self.client.tls.as_deref()?, whose, issuer, name, which)
     }
 
-    fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
-        None
-    }
-
     fn now_ms(&self) -> u64 {
         self.worker.shared.topology.clock.at(self.client.accepted)
     }

@@ -277,10 +277,6 @@ impl World for Nowhere {
         None
     }
 
-    fn unique_id(&self) -> Option<std::borrow::Cow<'_, [u8]>> {
-        None
-    }
-
     fn now_ms(&self) -> u64 {
         0
     }

@@ -28,15 +28,18 @@ use super::{
     place::Place,
     priority::Priority,
     table::Tracked,
+    template::Template,
     tls_fact::{TlsFact, Whose},
     value::Value,
 };
 
 mod fact;
+mod named;
 mod session;
 mod unknown;
 
 pub use fact::Fact;
+use named::Named;
 pub use session::SessionVars;
 pub use unknown::Unknown;
 
@@ -165,8 +168,10 @@ pub trait World {
     fn server(&self) -> Option<Cow<'_, [u8]>> {
         None
     }
-    /// The request's unique id.
-    fn unique_id(&self) -> Option<Cow<'_, [u8]>>;
+    /// What requests, and connections of mode tcp, are called; `None` where they have no names.
+    fn unique_format(&self) -> Option<&Template> {
+        None
+    }
     /// The request's line as the client sent it.
     fn request_line(&self) -> Option<(Method, Uri, Version)> {
         None
@@ -260,6 +265,8 @@ pub struct State {
     pub(super) wanted: RefCell<Option<Unknown>>,
     /// Where the last rule stands that had the last word of its list.
     pub(super) last_rule: Option<Place>,
+    /// What it is called.
+    name: Named,
 }
 
 impl State {
@@ -519,6 +526,7 @@ impl State {
         self.checked.clear();
         self.hints.clear();
         self.servers.clear();
+        self.name = Named::default();
         self.vars.retain(|(var, _)| var.scope == Scope::Session);
     }
 }

@@ -44,10 +44,6 @@ impl World for Fixed {
         }
     }
 
-    fn unique_id(&self) -> Option<std::borrow::Cow<'_, [u8]>> {
-        None
-    }
-
     fn now_ms(&self) -> u64 {
         1000
     }

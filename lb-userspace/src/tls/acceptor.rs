@@ -23,7 +23,7 @@ use super::{
     certificate::Certificate,
     client_auth::clients,
     error::{Checked, Remark, TlsError, kept},
-    files::{self, Overrides, Reader},
+    files::{Overrides, Reader},
     issuers::Issuers,
     listed::{CarriedList, Changes},
     live::Live,
@@ -191,39 +191,6 @@ impl Acceptor {
     pub fn expiries(&self) -> Vec<(PathBuf, i64)> {
         let loaded = self.live.current();
         loaded.map_or_else(Vec::new, |loaded| loaded.expiries.clone())
-    }
-
-    /// What stands for which file if `pem` is to stand for the certificate in `file`: a key that comes along takes the
-    /// place of the old one wherever that is, and without one the old key stays.
-    pub fn stage(&self, file: &Path, pem: &[u8]) -> Overrides {
-        let separate = self
-            .listed(&mut Reader::default())
-            .unwrap_or_default()
-            .into_iter()
-            .map(|listed| listed.files)
-            .find(|files| files.cert == file)
-            .and_then(|files| files.key);
-        let mut bytes = pem.to_vec();
-        let has_key = !matches!(files::key(file, pem), Ok(None));
-        let mut staged = Overrides::new();
-        match separate {
-            Some(key) if has_key => drop(staged.insert(key, bytes.clone())),
-            None if !has_key => {
-                if let Some(key) = self
-                    .live
-                    .bytes(file)
-                    .ok()
-                    .as_deref()
-                    .and_then(files::key_text)
-                {
-                    bytes.push(b'\n');
-                    bytes.extend_from_slice(key);
-                }
-            }
-            _ => {}
-        }
-        staged.insert(file.to_owned(), bytes);
-        staged
     }
 
     /// Whether it could use `files` instead of what is on the disk.

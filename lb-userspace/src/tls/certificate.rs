@@ -75,7 +75,9 @@ impl Certificate {
         let certified = Arc::new(certified);
         let mut remarks = Vec::new();
         let mut stapled = None;
-        if let Some(path) = &files.ocsp {
+        let given =
+            || Some(files::appended(&files.cert, "ocsp")).filter(|path| reader.is_given(path));
+        if let Some(path) = &files.ocsp.clone().or_else(given) {
             let response = reader.read(path)?;
             match ocsp::holds_until(&response, &certified.cert, now()) {
                 Ok(until) => {
@@ -159,7 +161,7 @@ impl ResolvesServerCert for Served {
 }
 
 /// Seconds since 1970.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let since = since.map_or(0, |since| since.as_secs());
     i64::try_from(since).unwrap_or(i64::MAX)

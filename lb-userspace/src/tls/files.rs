@@ -168,6 +168,12 @@ impl Reader<'_> {
         places.find(|path| self.is_there(path))
     }
 
+    /// Whether an operator has handed over what is to stand for it.
+    pub(super) fn is_given(&self, path: &Path) -> bool {
+        self.overrides
+            .is_some_and(|overrides| overrides.contains_key(path))
+    }
+
     /// Whether there is such a file. If not, it is noticed once there is.
     fn is_there(&mut self, path: &Path) -> bool {
         let stamp = Stamp::of(path);
@@ -189,7 +195,7 @@ fn places(cert: &Path, extension: &str) -> [PathBuf; 2] {
     [appended(cert, extension), cert.with_extension(extension)]
 }
 
-fn appended(cert: &Path, extension: &str) -> PathBuf {
+pub(super) fn appended(cert: &Path, extension: &str) -> PathBuf {
     let mut name = cert.as_os_str().to_owned();
     name.push(".");
     name.push(extension);
@@ -261,6 +267,16 @@ pub(super) fn key_text(pem: &[u8]) -> Option<&[u8]> {
         .find('\n')
         .map_or(rest.len(), |line| end + line + 1);
     rest.as_bytes().get(..end)
+}
+
+/// A PEM file without its private keys.
+pub(super) fn without_key(pem: &[u8]) -> Vec<u8> {
+    let mut rest = pem.to_vec();
+    while let Some(key) = key_text(&rest) {
+        let (length, begins) = (key.len(), key.as_ptr().addr() - rest.as_ptr().addr());
+        rest.drain(begins..begins + length);
+    }
+    rest
 }
 
 fn broken(path: &Path, error: PemError) -> TlsError {

@@ -20,6 +20,7 @@ mod listed;
 mod live;
 mod ocsp;
 mod options;
+mod parts;
 mod policy;
 mod resolver;
 mod revocation;
@@ -38,6 +39,7 @@ pub use options::{
     BindOptions, CertificateFiles, CertificateList, Certificates, ClientAuth, ServerName,
     ServerOptions, TicketKeys, Version,
 };
+pub use parts::{Part, Parts};
 pub use policy::{Policy, is_known as is_known_suite, names as names_of_suites};
 pub use session::{ClientCertificate, Session};
 pub use verdict::{Ignored, Verdict};

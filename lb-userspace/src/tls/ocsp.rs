@@ -51,6 +51,11 @@ pub(super) fn holds_until(
     }
 }
 
+/// Whether it is one at all.
+pub(super) fn is_response(response: &[u8]) -> bool {
+    parse(response).is_some()
+}
+
 /// The tag of CertStatus' `unknown`.
 const UNKNOWN: u32 = 2;
 

@@ -197,7 +197,7 @@ pub struct Introduction<'a> {
     pub version: ProxyVersion,
     /// Of whom.
     pub whom: Whom,
-    /// What version 2 tells besides the ends of a client, as [`super::told::told`] makes it.
+    /// What version 2 tells besides the ends, as [`super::told::told`] makes it.
     pub told: &'a [u8],
 }
 
@@ -227,16 +227,15 @@ impl Introduction<'_> {
             Whom::Ourselves if self.version == ProxyVersion::V1 => own(),
             Whom::Ourselves | Whom::Unnamed => None,
         };
-        match (ends, self.version) {
-            (Some(ends), ProxyVersion::V2) => {
-                let mut header = write(ProxyVersion::V2, ends);
-                super::told::complete(&mut header, FIXED, self.told);
-                header
-            }
+        let mut header = match (ends, self.version) {
             (Some(ends), version) => write(version, ends),
             (None, ProxyVersion::V2) => [SIGNATURE.as_slice(), b"\x20\0\0\0"].concat(),
             (None, ProxyVersion::V1) => b"PROXY UNKNOWN\r\n".to_vec(),
+        };
+        if self.version == ProxyVersion::V2 {
+            super::told::complete(&mut header, FIXED, self.told);
         }
+        header
     }
 }
 

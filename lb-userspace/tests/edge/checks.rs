@@ -97,7 +97,7 @@ backends:
     }
     assert_eq!(result("missing"), "L7STS/404");
     assert_eq!(result("never"), "L7RSP/");
-    assert_eq!(result("lacking"), "L7RSP/200");
+    assert_eq!(result("lacking"), "L7RSP/");
     for (backend, says) in [
         ("other", "not valid for name"),
         ("nobody", "UnknownIssuer"),
@@ -144,6 +144,11 @@ fn a_check_introduces_itself_where_it_is_told_to() {
         ),
         backend("own", "send_proxy: v2", "send_proxy: v1"),
         backend("never", "send_proxy: false", "send_proxy: v1"),
+        backend(
+            "summed",
+            "",
+            "send_proxy: v2, proxy_v2_options: [crc32c, unique-id]",
+        ),
     ];
     let daemon = Daemon::start(
         Daemon::folder(),
@@ -154,8 +159,12 @@ fn a_check_introduces_itself_where_it_is_told_to() {
         web,
     );
     let local = "\r\n\r\n\0\r\nQUIT\n\u{20}\0\0\0";
+    // As HAProxy's, byte for byte.
+    let summed = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\x07\x03\0\x04\xa9\xb8\x7e\x8f";
+    let summed = String::from_utf8_lossy(summed).into_owned();
     let port = app.port();
     for (name, begins, ends) in [
+        ("summed", summed, String::new()),
         ("as-traffic", local.to_owned(), String::new()),
         ("elsewhere", String::new(), String::new()),
         (

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use crate::{
     certificates::{Authority, Made},
     clients::{installed, s_client, write},
@@ -90,15 +92,23 @@ backends:
         "No ongoing transaction! !\nCan't commit site.crt!\n\n"
     );
     let second = ca.issue(&["two.example"]);
-    let said = set(&second.cert);
-    assert!(said.contains("is not that of the certificate"), "{said}");
+    let said = set("nothing");
     assert!(
         said.ends_with("Can't load the payload\nCan't update site.crt!\n\n"),
         "{said}"
     );
+    // Its key may be handed over next.
+    assert_eq!(
+        set(&second.cert),
+        "Transaction created for certificate site.crt!\n\n"
+    );
+    let said = ask("commit ssl cert site.crt");
+    assert!(said.contains("is not that of the certificate"), "{said}");
+    assert!(said.ends_with("Can't commit site.crt!\n\n"), "{said}");
+    assert_eq!(serves(web), "one.example");
     assert_eq!(
         set(&second.both()),
-        "Transaction created for certificate site.crt!\n\n"
+        "Transaction updated for certificate site.crt!\n\n"
     );
     assert_eq!(serves(web), "one.example");
     assert!(ask("show ssl cert").starts_with("# transaction\n*site.crt\n# filename\n"));
@@ -129,6 +139,112 @@ backends:
         "'set ssl cert expects a filename and a certificate as a payload\n\n"
     );
     assert_eq!(serves(web), "two.example");
+}
+
+#[test]
+fn a_certificate_its_key_and_its_staple_are_set_one_after_the_other() {
+    if !installed("openssl") {
+        return;
+    }
+    let folder = Daemon::folder();
+    let ca = Authority::new();
+    let issue = |name: &str, serial: u64| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        ca.issue_with(&[name], key, |params| {
+            params.serial_number = Some(serial.into());
+        })
+    };
+    let staple = |serial| STANDARD.encode(ca.answer(serial, Some("20401231000000Z")));
+    let first = issue("one.example", 1);
+    write(&folder, "apart.crt", &first.cert);
+    write(&folder, "apart.key", &first.key);
+    write(&folder, "whole.pem", &first.both());
+    let (apart, beside, whole) = (free(), free(), free());
+    let daemon = Daemon::start(
+        folder,
+        &format!(
+            "frontends:
+  web:
+    bind:
+      - {{ address: '{apart}', tls: {{ certificates: [{{ cert: apart.crt, key: apart.key }}] }} }}
+      - {{ address: '{beside}', tls: {{ certificates: apart.crt }} }}
+      - {{ address: '{whole}', tls: {{ certificates: whole.pem }} }}
+    default_backend: app
+backends:
+  app: {{ servers: [{{ name: s1, address: '{}' }}] }}
+",
+            server().0
+        ),
+        apart,
+    );
+    let ask = |line: &str| daemon.ask(&format!("{line}\n"));
+    let set = |what: &str, text: &str| ask(&format!("set ssl cert {what} <<\n{text}\n"));
+    let serves = |at, name: &str, stapled: bool| {
+        let said = s_client(at, &["-status"]);
+        assert!(said.contains(&format!("CN = {name}")), "{said}");
+        let has = said.contains("OCSP Response Status: successful");
+        assert_eq!(has, stapled, "{said}");
+    };
+    // The key first, or the certificate: they need fit together at the commit alone.
+    let second = issue("two.example", 2);
+    let of = |name: &str, verb: &str| format!("Transaction {verb} for certificate {name}!\n\n");
+    assert_eq!(
+        set("apart.crt.key", second.key.trim_end()),
+        of("apart.crt", "created")
+    );
+    let said = ask("commit ssl cert apart.crt");
+    assert!(said.contains("is not that of the certificate"), "{said}");
+    assert_eq!(
+        set("apart.crt", second.cert.trim_end()),
+        of("apart.crt", "updated")
+    );
+    assert_eq!(
+        set("apart.crt.ocsp", &staple(2)),
+        of("apart.crt", "updated")
+    );
+    let shown = ask("show ssl cert *apart.crt");
+    assert!(shown.contains("two.example"), "{shown}");
+    serves(apart, "one.example", false);
+    let said = ask("commit ssl cert apart.crt");
+    assert_eq!(said, "Committing apart.crt..\nSuccess!\n\n");
+    serves(apart, "two.example", true);
+    serves(beside, "two.example", true);
+    serves(whole, "one.example", false);
+
+    // A staple alone, of a file that has the key as well; and by the name without `.crt`.
+    assert_eq!(
+        set("whole.pem.ocsp", &staple(1)),
+        of("whole.pem", "created")
+    );
+    ask("commit ssl cert whole.pem");
+    serves(whole, "one.example", true);
+    let third = issue("three.example", 3);
+    set("whole.pem", third.cert.trim_end());
+    set("whole.pem.key", third.key.trim_end());
+    ask("commit ssl cert whole.pem");
+    serves(whole, "three.example", false);
+    assert_eq!(
+        set("apart.key", second.key.trim_end()),
+        of("apart.crt", "created")
+    );
+    ask("abort ssl cert apart.crt");
+
+    // What is none, and what is another's.
+    for (what, text, why) in [
+        ("whole.pem.key", third.cert.trim_end(), "no private key"),
+        ("whole.pem.ocsp", "bm90IG9uZQ==", "no OCSP response"),
+        ("none.pem.key", third.key.trim_end(), "not referenced"),
+    ] {
+        let said = set(what, text);
+        assert!(
+            said.contains(why) && said.ends_with(&format!("Can't update {what}!\n\n")),
+            "{said}"
+        );
+    }
+    set("whole.pem.ocsp", &staple(1));
+    let said = ask("commit ssl cert whole.pem");
+    assert!(said.contains("about another certificate"), "{said}");
+    serves(whole, "three.example", false);
 }
 
 #[test]

@@ -230,7 +230,7 @@ frontends:
 backends:
   app: {{ servers: [{{ name: s1, address: 'unix:app.sock' }}] }}
   inet: {{ servers: [{{ name: s1, address: '{inet}' }}] }}
-  told: {{ servers: [{{ name: s1, address: 'unix:told.sock', send_proxy: v2 }}] }}
+  told: {{ servers: [{{ name: s1, address: 'unix:told.sock', send_proxy: v2, proxy_v2_options: crc32c }}] }}
   echo: {{ servers: [{{ name: s1, address: 'unix:plain.sock' }}] }}
   none: {{ retries: 0, servers: [{{ name: s1, address: 'unix:nobody.sock' }}] }}
 "
@@ -257,8 +257,10 @@ backends:
 
     assert!(ask(&at("told-in.sock"), "GET /v2 HTTP/1.0\r\n\r\n").ends_with("hello"));
     let got = head(&introduced, "/v2");
+    // HAProxy's, byte for byte.
+    let header = b"\r\n\r\n\0\r\nQUIT\n \0\0\x07\x03\0\x04\xa9\xb8\x7e\x8fGET ";
     assert!(
-        got.starts_with("\r\n\r\n\0\r\nQUIT\n \0\0\0GET "),
+        got.starts_with(&*String::from_utf8_lossy(header)),
         "{got:?}"
     );
 
@@ -442,6 +444,64 @@ backends:
     assert!(!daemon.folder.join("new.sock").exists());
     let said = refused(&daemon.folder, "'unix:nowhere/new.sock'");
     assert!(said.contains("there is no folder"), "{said}");
+}
+
+#[test]
+fn a_file_that_somebody_removes_comes_back_by_a_reload() {
+    let folder = Daemon::folder();
+    unix_server(&folder.join("app.sock"));
+    let web = free();
+    let mut daemon = start(
+        folder,
+        &format!(
+            "frontends:
+  web: {{ bind: ['{web}', 'unix:web.sock'], default_backend: app }}
+backends:
+  app: {{ servers: [{{ name: s1, address: 'unix:app.sock' }}] }}
+"
+        ),
+        web,
+    );
+    let path = daemon.folder.join("web.sock");
+    let get = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let mut kept = connect(&path);
+    let mut slow = connect(&path);
+    slow.write_all(b"GET /big HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut begun = [0; 1000];
+    slow.read_exact(&mut begun).unwrap();
+    for _ in 0..2 {
+        fs::remove_file(&path).unwrap();
+        let (said, taken) = daemon.reload();
+        assert!(taken && said.starts_with("nothing has changed\n"), "{said}");
+        for _ in 0..8 {
+            assert!(ask(&path, get).ends_with("hello"));
+        }
+    }
+    // Whoever has come before is served.
+    kept.write_all(get.as_bytes()).unwrap();
+    assert!(read_all(&mut kept).ends_with(b"hello"));
+    let rest = read_all(&mut slow);
+    let body = begun.iter().chain(&rest).filter(|byte| **byte == b'x');
+    assert_eq!(body.count(), BIG);
+
+    // Another's socket is left alone, and the configuration that runs stays.
+    fs::remove_file(&path).unwrap();
+    let other = UnixListener::bind(&path).unwrap();
+    let (said, taken) = daemon.reload();
+    assert!(!taken);
+    assert!(
+        said.contains("frontend web: unix:web.sock: another process answers there"),
+        "{said}"
+    );
+    daemon.accepts(web);
+    drop(other);
+    // What it has left is replaced, and goes with the daemon.
+    assert!(daemon.reload().1);
+    assert!(ask(&path, get).ends_with("hello"));
+    daemon.stop();
+    daemon.ended();
+    assert!(!path.exists());
 }
 
 /// A program that goes with the test.

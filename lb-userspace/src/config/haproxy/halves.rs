@@ -11,7 +11,6 @@ use super::{
 const OF_HTTP: &[&str] = &[
     "forwarded_for",
     "errorfiles",
-    "unique_id",
     "cookie",
     "capture",
     "forwarded",
@@ -114,6 +113,13 @@ pub(super) fn prepare(map: &mut Map, proxy: &Proxy) {
         return;
     }
     OF_HTTP.iter().for_each(|key| map.remove(key));
+    if let Some(span) = map.get("unique_id").map(|value| value.span) {
+        let inner = map.inner("unique_id", span);
+        inner.remove("header");
+        if inner.is_empty() {
+            map.remove("unique_id");
+        }
+    }
     if let Some(Value {
         what: What::Text { text, .. },
         span,

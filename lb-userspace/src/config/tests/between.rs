@@ -157,7 +157,7 @@ backends:
 "#,
         found: &[
             "3:3 error: the timeout `tarpit` has no effect in mode tcp => remove it",
-            "5:5 error: `unique_id` has no effect in mode tcp => write `mode: http`, or remove it",
+            "5:5 error: `header` of `unique_id` has no effect in mode tcp => remove it",
             "7:5 error: `errorfiles` has no effect in mode tcp => write `mode: http`, or remove it",
             "11:5 error: `errorfiles` has no effect in mode tcp => remove it",
             "12:13 error: rules of a backend in mode tcp are `use_server` by what a connection is and brings, and `app` is in mode tcp => write `mode: http`, or remove it",

@@ -108,6 +108,12 @@ fn frontends_and_backends_of_mode_tcp_leave_the_kernel_path_for_it() {
             ", send_proxy: v2",
             "the PROXY protocol to server app/s1 needs userspace",
         ),
+        // As are names of connections, which what they bring may be part of.
+        (
+            "'*:443', unique_id: { format: '%[src]' }",
+            "",
+            "its unique_id needs userspace",
+        ),
     ] {
         let config = valid(&format!(
             "frontends:\n  t: {{ mode: tcp, bind: {bind}, default_backend: app }}\nbackends:\n  \

@@ -185,6 +185,8 @@ enum Ending {
     Open,
     /// With what has come so far.
     Cut,
+    /// With trailers that are not hyper's to write, once what came has been flushed.
+    Trailers,
     /// It will not be complete; said once what came has been flushed.
     Broken(Broken),
 }
@@ -299,6 +301,15 @@ impl Body for ResponseBody {
                 ending,
             } => (incoming, lease, ending),
         };
+        if *ending == Ending::Trailers {
+            return match client.is_blocked() {
+                true => Poll::Pending,
+                false => {
+                    client.trailers_are_due();
+                    Poll::Ready(None)
+                }
+            };
+        }
         let Ending::Broken(broken) = *ending else {
             // A server that is fast always has more, and sessions that are to end are not to wait for it.
             let is_over = client.exchange().is_over();
@@ -312,6 +323,16 @@ impl Body for ResponseBody {
                     client.server_active();
                     if incoming.is_end_stream() {
                         complete(lease.take(), client);
+                    }
+                    if frame
+                        .trailers_ref()
+                        .is_some_and(|fields| client.ends_with(fields))
+                    {
+                        complete(lease.take(), client);
+                        *ending = Ending::Trailers;
+                        // hyper flushes now and asks again.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
@@ -355,7 +376,7 @@ impl Body for ResponseBody {
             Source::Switched => true,
             Source::Server {
                 incoming, ending, ..
-            } => !matches!(ending, Ending::Broken(_)) && incoming.is_end_stream(),
+            } => matches!(ending, Ending::Open | Ending::Cut) && incoming.is_end_stream(),
         }
     }
 

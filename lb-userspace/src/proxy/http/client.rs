@@ -18,6 +18,7 @@ use super::{
     exchange::{context::Exchange, rules::Remembered},
     h2::Incoming,
     interim,
+    trailers::Last,
     tunnel::Tunnel,
     upstream::Lease,
 };
@@ -83,6 +84,8 @@ pub(super) struct Client {
     continues: Cell<bool>,
     /// What the server has said before its answer and the client has not got yet.
     interims: RefCell<Vec<Response<()>>>,
+    /// How far trailers have come that hyper does not write.
+    pub(super) last: RefCell<Option<Box<Last>>>,
     /// hyper may still have to write something of an earlier answer.
     behind: Cell<bool>,
     /// Whether it matters that the client leaves before its answer, and whether it has.
@@ -212,6 +215,7 @@ impl Client {
             interim: Cell::new(false),
             continues: Cell::new(false),
             interims: RefCell::default(),
+            last: RefCell::default(),
             behind: Cell::new(false),
             leaving: Cell::new(Leaving::Ignored),
             unread: Cell::new(None),
@@ -428,6 +432,7 @@ impl Client {
         self.interim.set(false);
         self.continues.set(false);
         self.interims.borrow_mut().clear();
+        self.last.take();
         self.held.set(None);
         self.enter(Phase::Serving);
         let before = self.before(self.started.get());

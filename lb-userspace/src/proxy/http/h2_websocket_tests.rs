@@ -117,6 +117,34 @@ fn a_websocket_in_a_stream_ends_with_its_server() {
 }
 
 #[test]
+fn a_server_of_a_websocket_has_a_time_of_its_own_once_the_client_has_ended() {
+    let stays = websocket_until(true, |mut stream| {
+        use std::io::Read;
+
+        let _ = stream.read_to_end(&mut Vec::new());
+        // It says nothing more, and ends nothing.
+        std::mem::forget(stream);
+    });
+    let harness = Harness::new(&[stays], |_, backend| {
+        backend.timeouts.server_fin = Some(Duration::from_millis(50));
+    });
+    let server = &harness.shared.topology.backends[0].servers[0];
+    run(async {
+        let (response, mut stream) = ask_for_websocket(harness.address).await;
+        stream.send_data(Bytes::new(), true).unwrap();
+        let mut body = response.into_body();
+        assert_eq!(data(&mut body).await.unwrap(), "hello");
+        while server.active() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert_eq!(
+        tail(&harness.logged()[0]),
+        "200 sD-- 1/1/0/0/0 0/0 \"GET http://a/chat HTTP/2.0\""
+    );
+}
+
+#[test]
 fn a_websocket_that_the_server_does_not_speak_is_none() {
     for (address, wanted) in [
         (websocket(false), 502),

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use http::response;
 
-use super::{client::Client, recent};
+use super::{client::Client, fragment, recent};
 use crate::topology::{
     Backend, Server,
     invalid::{Fault, Invalid},
@@ -18,7 +18,10 @@ const MOST: usize = 16 * 1024;
 
 /// Keeps a request that was none; `unread` is what hyper has not taken of it.
 pub(super) fn request(client: &Client, unread: &[u8]) {
-    let bytes = sent(recent::take(client), unread);
+    let recent = recent::take(client);
+    let mut unread = unread.to_vec();
+    fragment::restore(&recent, &mut unread);
+    let bytes = sent(recent, &unread);
     let fault = fault(&bytes, false);
     keep(client, None, bytes, fault);
 }
@@ -89,7 +92,7 @@ fn sent(mut recent: Vec<u8>, unread: &[u8]) -> Vec<u8> {
 }
 
 /// The length of a request in which nothing is wrong, and whose end is told by its head.
-fn after(bytes: &[u8]) -> Option<usize> {
+pub(super) fn after(bytes: &[u8]) -> Option<usize> {
     let fields = scan(bytes, false).ok()?;
     if contradiction(bytes, &fields, false).is_some() {
         return None;
@@ -182,7 +185,9 @@ fn request_line(bytes: &[u8], start: usize) -> Result<usize, (usize, State)> {
         return Err((at, METHOD));
     }
     let target = at + 1;
-    at = skip(bytes, target, |byte| byte.is_ascii_graphic());
+    at = skip(bytes, target, |byte| {
+        byte.is_ascii_graphic() && byte != b'#'
+    });
     if at == target || bytes.get(at) != Some(&b' ') {
         return Err((at, TARGET));
     }
@@ -298,6 +303,11 @@ fn skip(bytes: &[u8], from: usize, may: impl Fn(u8) -> bool) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
     let end = rest.iter().position(|&byte| !may(byte));
     from + end.unwrap_or(rest.len())
+}
+
+/// Whether it may be a method.
+pub(super) fn is_method(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_token(byte))
 }
 
 fn is_token(byte: u8) -> bool {

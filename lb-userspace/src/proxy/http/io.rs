@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     client::{Client, Leaving, Phase},
-    interim, recent,
+    fragment, interim, recent,
 };
 use crate::{
     proxy::{Stream, stream::without_goodbye},
@@ -74,6 +74,17 @@ impl ClientIo {
         self.poll_interims(cx)
     }
 
+    /// Writes the trailers of an answer, if it has any that are to be written before what hyper writes `next`.
+    fn poll_trailers<'b>(
+        &mut self,
+        cx: &mut Context<'_>,
+        next: impl FnOnce() -> &'b [u8],
+    ) -> Option<Poll<io::Result<usize>>> {
+        let has_some = self.client.last.borrow().is_some();
+        let poll = || self.client.poll_trailers(&mut self.stream, cx, next());
+        has_some.then(poll).flatten()
+    }
+
     /// Looks whether the client has left, where that matters. hyper does not read while a request is being served, so nobody
     /// else sees it; what it may have said before stays unread.
     fn watch(&self, cx: &mut Context<'_>) {
@@ -117,8 +128,12 @@ impl Read for ClientIo {
         if !this.read.is_empty() {
             let n = this.read.len().min(buffer.remaining());
             let bytes = this.read.split_to(n);
-            note(&this.client, &bytes);
-            buffer.put_slice(&bytes);
+            // SAFETY: as in `poll_read` below.
+            let mut filled = ReadBuf::uninit(unsafe { buffer.as_mut() });
+            filled.put_slice(&bytes);
+            note(&this.client, filled.filled_mut());
+            // SAFETY: `put_slice` has filled the first `n` bytes of the buffer's unfilled part.
+            unsafe { buffer.advance(n) };
             return Poll::Ready(Ok(()));
         }
         let client = &this.client;
@@ -140,10 +155,18 @@ fn has_hung_up(socket: &Socket) -> bool {
 }
 
 /// A client has sent this: of a head it is kept for the case that it is none.
-fn note(client: &Client, bytes: &[u8]) {
+fn note(client: &Client, bytes: &mut [u8]) {
     match client.phase() {
-        Phase::Idle => recent::note(client, bytes, false),
-        Phase::Head => recent::note(client, bytes, true),
+        Phase::Idle => {
+            recent::note(client, bytes, false);
+            if !client.is_sending() {
+                fragment::refuse(bytes);
+            }
+        }
+        Phase::Head => {
+            recent::note(client, bytes, true);
+            recent::look(client, |all| fragment::refuse_late(all, bytes));
+        }
         Phase::Serving | Phase::Answering | Phase::Flushing => {}
     }
 }
@@ -153,7 +176,7 @@ pub(super) fn poll_read(
     stream: &mut Stream,
     cx: &mut Context<'_>,
     buffer: &mut ReadBufCursor<'_>,
-    seen: impl FnOnce(&[u8]),
+    seen: impl FnOnce(&mut [u8]),
 ) -> Poll<io::Result<usize>> {
     // SAFETY: the slice is only handed to `ReadBuf::uninit`, which takes it as uninitialised and never writes anything
     // uninitialised into it.
@@ -164,7 +187,7 @@ pub(super) fn poll_read(
         read => read?,
     }
     let n = filled.filled().len();
-    seen(filled.filled());
+    seen(filled.filled_mut());
     // SAFETY: `poll_read` has initialised and filled the first `n` bytes of the buffer's unfilled part.
     unsafe { buffer.advance(n) };
     Poll::Ready(Ok(n))
@@ -206,7 +229,10 @@ impl Write for ClientIo {
             return Poll::Ready(Ok(buffer.len()));
         }
         ready!(this.poll_interims_first(cx))?;
-        let result = Pin::new(&mut this.stream).poll_write(cx, buffer);
+        let result = match this.poll_trailers(cx, || buffer) {
+            Some(result) => result,
+            None => Pin::new(&mut this.stream).poll_write(cx, buffer),
+        };
         this.written(result)
     }
 
@@ -220,7 +246,16 @@ impl Write for ClientIo {
             return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
         }
         ready!(this.poll_interims_first(cx))?;
-        let result = poll_write_all(&mut this.stream, cx, buffers);
+        let first = || {
+            let mut buffers = buffers.iter();
+            buffers
+                .find(|buffer| !buffer.is_empty())
+                .map_or(&[][..], |buffer| &buffer[..])
+        };
+        let result = match this.poll_trailers(cx, first) {
+            Some(result) => result,
+            None => poll_write_all(&mut this.stream, cx, buffers),
+        };
         this.written(result)
     }
 

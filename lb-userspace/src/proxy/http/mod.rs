@@ -30,6 +30,7 @@ pub mod cookie;
 mod exchange;
 pub mod forward;
 mod forwarded;
+mod fragment;
 mod h1;
 mod h2;
 mod inbound;
@@ -45,6 +46,7 @@ mod pool;
 mod recent;
 mod serve;
 mod server_io;
+mod trailers;
 mod tunnel;
 mod upstream;
 

@@ -301,10 +301,45 @@ fn trailers_pass_where_they_are_announced() {
         seen.ends_with("5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"),
         "{seen}"
     );
+    // What the client says it would take makes no difference.
     let answer = ask("");
-    assert!(answer.ends_with("2\r\nok\r\n0\r\n\r\n"), "{answer}");
+    assert!(
+        answer.ends_with("2\r\nok\r\n0\r\nx-sum: 3\r\n\r\n"),
+        "{answer}"
+    );
     let seen = got.recv().unwrap();
     assert!(seen.ends_with("5\r\nhello\r\n0\r\n\r\n"), "{seen}");
+    // Nothing in HTTP/1.0 could be followed by them.
+    let answer = harness.ask("GET / HTTP/1.0\r\n\r\n");
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+}
+
+#[test]
+fn a_connection_goes_on_after_trailers() {
+    let with = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+                2\r\nok\r\n0\r\nX-Sum: 3\r\n\r\n";
+    let harness = Harness::new(&[answering(with)], |_, _| ());
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut client = harness.connect();
+    // One after the other, and both at once.
+    for requests in [get.to_owned(), get.to_owned(), get.repeat(2)] {
+        client.write_all(requests.as_bytes()).unwrap();
+        for _ in 0..requests.len() / get.len() {
+            let got = read_to(&mut client, "0\r\nx-sum: 3\r\n\r\n");
+            assert!(got.starts_with("HTTP/1.1 200 OK\r\n"), "{got}");
+            assert_eq!(got.matches("x-sum: 3").count(), 1, "{got}");
+            assert_eq!(got.matches("2\r\nok\r\n").count(), 1, "{got}");
+        }
+    }
+    // To HEAD there are none.
+    client
+        .write_all(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let got = read_all(&mut client);
+    assert!(
+        got.ends_with("\r\n\r\n") && !got.contains("x-sum: 3"),
+        "{got}"
+    );
 }
 
 #[test]

@@ -145,8 +145,6 @@ fn targets(t: &mut Table) {
     ] {
         t.passes(ask(target), ask(target).replace("Host", "host"));
     }
-    // A fragment is the client's own business.
-    t.passes(ask("/#x"), seen_get(""));
     t.passes(ask("http://a"), seen_get(""));
     t.passes(ask("http://a/"), seen_get(""));
     t.passes(ask("HTTP://A/"), seen_get(""));
@@ -171,6 +169,9 @@ fn targets(t: &mut Table) {
         "a:80",
         "?x",
         "#",
+        "/#x",
+        "/?a#x",
+        "http://a/#x",
         "/\u{e9}",
         "/?\u{e9}",
         "/\u{c3}\u{a9}",

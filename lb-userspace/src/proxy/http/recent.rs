@@ -63,6 +63,16 @@ pub(super) fn note(client: &Client, bytes: &[u8], goes_on: bool) {
     RECENT.with_borrow_mut(|recent| recent.note(whose(client), bytes, goes_on));
 }
 
+/// Looks at what a client has sent since its last head began, if that is still there.
+pub(super) fn look(client: &Client, look: impl FnOnce(&[u8])) {
+    RECENT.with_borrow(|recent| {
+        let mut texts = recent.texts.iter();
+        if let Some((_, text)) = texts.find(|(owner, _)| *owner == whose(client)) {
+            look(text);
+        }
+    });
+}
+
 /// What a client has sent since its last head began, as far as it is still there.
 pub(super) fn take(client: &Client) -> Vec<u8> {
     RECENT.with_borrow_mut(|recent| recent.take(whose(client)))

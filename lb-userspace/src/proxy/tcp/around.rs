@@ -9,11 +9,13 @@ use std::{
     time::Instant,
 };
 
-use super::{Client, Worker};
+use super::{Client, Worker, inspect::Early};
 use crate::{
     config::model::Label,
     proxy::http,
-    rules::{Asked, Fact, Fault, Link, Seen, Side, TlsFact, Value, Whose, World},
+    rules::{
+        Asked, Fact, Fault, Link, Scene, Seen, Side, State, Template, TlsFact, Value, Whose, World,
+    },
     tls::Session,
     topology::{Backend, Frontend, Server},
     wire::{Socket, heard::Heard, sockopt},
@@ -67,6 +69,30 @@ impl<'a> Around<'a> {
             fault: None,
             request: None,
             response: None,
+        }
+    }
+
+    /// The same with what the client has said before it was sent on.
+    pub(super) fn within(
+        worker: &'a Worker,
+        client: &'a Client,
+        backend: Option<&'a Arc<Backend>>,
+        early: &'a Early,
+    ) -> Self {
+        Self {
+            backend,
+            request: early.seen(),
+            ..Self::of(worker, client)
+        }
+    }
+
+    /// What expressions see then.
+    pub(super) fn scene(&'a self, state: &'a State) -> Scene<'a> {
+        Scene {
+            request: None,
+            response: None,
+            state,
+            world: self,
         }
     }
 }
@@ -168,8 +194,8 @@ impl World for Around<'_> {
         Some(Cow::Borrowed(self.server?.name.as_bytes()))
     }
 
-    fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
-        None
+    fn unique_format(&self) -> Option<&Template> {
+        Some(&self.frontend.config.unique_id.as_ref()?.format)
     }
 
     fn seen(&self, side: Side) -> Option<Seen<'_>> {

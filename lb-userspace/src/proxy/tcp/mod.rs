@@ -223,29 +223,27 @@ fn log(
     };
     if worker.shared.log.wants(&options) {
         let config = &client.frontend().config;
+        let lines = [config.log_format.line(), config.log_format_sd.as_deref()];
+        let asks = |line: &Option<&LogLine>| line.is_some_and(|line| line.wants.samples);
+        let looks = config.unique_id.is_some() || lines.iter().any(asks);
+        let world = looks.then(|| Around {
+            server: trace.server.as_deref(),
+            ..Around::within(worker, client, backend, early)
+        });
+        let scene = world.as_ref().map(|world| world.scene(&state));
         let samples = |line: Option<&LogLine>| -> Vec<Option<Value<'static>>> {
-            let Some(line) = line.filter(|line| line.wants.samples) else {
+            let (Some(line), Some(scene)) = (line.filter(|line| line.wants.samples), &scene) else {
                 return Vec::new();
             };
-            let world = Around {
-                backend,
-                server: trace.server.as_deref(),
-                request: early.seen(),
-                ..Around::of(worker, client)
-            };
-            let scene = Scene {
-                request: None,
-                response: None,
-                state: &state,
-                world: &world,
-            };
-            let sample = |expr: &Expr| expr.sample(&scene).map(Value::into_owned);
+            let sample = |expr: &Expr| expr.sample(scene).map(Value::into_owned);
             line.samples().map(sample).collect()
         };
+        let [line, structured] = lines;
         let found = Found {
-            samples: &samples(config.log_format.line()),
-            structured: &samples(config.log_format_sd.as_deref()),
+            samples: &samples(line),
+            structured: &samples(structured),
             captured: state.captured(),
+            id: scene.and_then(|scene| scene.unique_id()),
             level: options.level,
             asap: options.asap,
             spoken: early.logged
@@ -311,7 +309,12 @@ async fn reach(
                     },
                     |options| {
                         let heard = client.introduced.as_deref();
-                        told(options, client.tls.as_deref(), heard, None)
+                        let state = state.borrow();
+                        if options.unique_id {
+                            let world = Around::within(worker, client, Some(backend), early);
+                            let _ = world.scene(&state).unique_id();
+                        }
+                        told(options, client.tls.as_deref(), heard, state.unique_id())
                     },
                     |_, _| None,
                     None,
@@ -375,17 +378,8 @@ fn asked_name(
     (state, early): (&State, &Early),
     asked: &Template,
 ) -> Option<Box<str>> {
-    let world = Around {
-        backend: Some(backend),
-        request: early.seen(),
-        ..Around::of(worker, client)
-    };
-    let name = asked.render(&Scene {
-        request: None,
-        response: None,
-        state,
-        world: &world,
-    });
+    let world = Around::within(worker, client, Some(backend), early);
+    let name = asked.render(&world.scene(state));
     let name = str::from_utf8(&name).ok()?;
     (!name.is_empty()).then(|| name.into())
 }

@@ -524,7 +524,7 @@ impl Fetch {
                 request::uuid(world.random(), world.random()).into_bytes(),
             )),
             Self::Priority(part) => Value::Int(scene.state.priority().get(*part)),
-            Self::UniqueId => Value::Str(world.unique_id()?),
+            Self::UniqueId => Value::Str(Cow::Borrowed(scene.unique_id()?)),
             Self::FrontendName => Value::text(world.frontend()),
             Self::BackendName => Value::text(world.backend().unwrap_or(world.frontend())),
             Self::Auth(users) => Value::Bool(scene.state.allows(users, request?.headers)),

@@ -392,3 +392,63 @@ fn a_connection_has_no_variables() {
     assert!(!of_connection("src,concat(-,txn.x)"));
     assert!(!of_connection("src,strcmp(txn.x)"));
 }
+
+/// A connection whose requests have names.
+struct Naming(Template);
+
+impl World for Naming {
+    fn source(&self) -> Option<SocketAddr> {
+        Fixed.source()
+    }
+
+    fn destination(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    fn frontend(&self) -> &str {
+        "web"
+    }
+
+    fn backend(&self) -> Option<&str> {
+        None
+    }
+
+    fn fact(&self, _: &Fact) -> Option<i64> {
+        None
+    }
+
+    fn tls(&self, _: TlsFact) -> Option<Value<'_>> {
+        None
+    }
+
+    fn unique_format(&self) -> Option<&Template> {
+        Some(&self.0)
+    }
+
+    fn now_ms(&self) -> u64 {
+        0
+    }
+}
+
+#[test]
+fn a_unique_id_is_made_once_and_not_of_itself() {
+    let parse = |text: &str| Template::parse(text, &mut registry()).unwrap();
+    let world = Naming(parse("%[src]-%[path]-[%[unique-id]]"));
+    let (first, then) = (head("GET", "/a", &[]), head("GET", "/b", &[]));
+    let mut state = State::default();
+    let asked = |state: &State, head| {
+        let scene = Scene {
+            request: Some(RequestView::new(head)),
+            response: None,
+            state,
+            world: &world,
+        };
+        String::from_utf8(parse("%[unique-id]").render(&scene)).unwrap()
+    };
+    assert_eq!(state.unique_id(), None);
+    assert_eq!(asked(&state, &first), "192.0.2.7-/a-[]");
+    assert_eq!(asked(&state, &then), "192.0.2.7-/a-[]");
+    state.next();
+    assert_eq!(asked(&state, &then), "192.0.2.7-/b-[]");
+    assert_eq!(sample("unique-id", &first), "-");
+}

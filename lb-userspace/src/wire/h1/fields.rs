@@ -32,6 +32,8 @@ impl Fields {
     pub const SET_COOKIE: Self = Self(1 << 8);
     /// TE.
     pub const TE: Self = Self(1 << 9);
+    /// Trailer.
+    pub const TRAILER: Self = Self(1 << 13);
     /// Transfer-Encoding.
     pub const TRANSFER_ENCODING: Self = Self(1 << 10);
     /// Upgrade.
@@ -64,6 +66,7 @@ impl Fields {
             },
             7 => match name {
                 "expires" => Self::VALIDATOR,
+                "trailer" => Self::TRAILER,
                 "upgrade" => Self::UPGRADE,
                 _ => Self::default(),
             },

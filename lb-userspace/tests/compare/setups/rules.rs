@@ -1,7 +1,7 @@
 //! Redirects, answers of one's own, refusals, edits, authorisation and maps.
 
 use crate::{
-    case::{Case, Deviation, EVERYTHING, Setup, ask, get},
+    case::{Case, Deviation, Setup, ask, get},
     run::compare,
 };
 
@@ -438,13 +438,6 @@ const DEVIATIONS: &[Deviation] = &[
         ours: "1",
         theirs: "-",
         why: "a parameter without a value is there",
-    },
-    Deviation {
-        cases: &["#f"],
-        field: EVERYTHING,
-        ours: "200 OK",
-        theirs: "400*",
-        why: "what follows a `#` is for no server and is dropped; HAProxy refuses it",
     },
     Deviation {
         cases: &["Host: one.example.\n"],

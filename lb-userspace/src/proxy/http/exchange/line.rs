@@ -42,6 +42,12 @@ impl Exchange {
         let structured = config.log_format_sd.as_deref();
         // Lines of one's own alone tell where the server is.
         let tells = format.line().is_some() || structured.is_some();
+        if config.unique_id.is_some() {
+            // Where it has not come to one: refused, answered by a rule, or none at all.
+            self.seen(client, |scene| {
+                let _ = scene.unique_id();
+            });
+        }
         let (samples, of_structured) = (samples(format.line()), samples(structured));
         let plan = &client.worker.shared.http;
         let remembered = client.rules.borrow();
@@ -62,7 +68,7 @@ impl Exchange {
                 true => self.server.as_ref().map(|server| server.peer()),
                 false => None,
             },
-            id: remembered.and_then(|remembered| remembered.id.as_deref()),
+            id: remembered.and_then(|remembered| remembered.state.unique_id()),
             tls: client.tls.as_deref().map(|tls| (tls.version, tls.cipher)),
             lines: match wants.lines {
                 true => plan.next_line(client.frontend().index),
@@ -142,18 +148,25 @@ impl Exchange {
 
     /// What the expressions of a line come to. Of the messages only the first lines are left.
     fn samples(&self, client: &Client, line: &LogLine) -> Vec<Option<Value<'static>>> {
+        self.seen(client, |scene| {
+            let sample = |expr: &crate::rules::Expr| expr.sample(scene).map(Value::into_owned);
+            line.samples().map(sample).collect()
+        })
+    }
+
+    /// What is left of it to be looked at.
+    fn seen<T>(&self, client: &Client, look: impl FnOnce(&Scene<'_>) -> T) -> T {
         let memory = Memory::of(client);
         let world = Surroundings {
             client,
             backend: self.backend(),
-            id: memory.remembered.id.as_deref(),
             exchange: Some(self),
         };
         let none = HeaderMap::new();
         let status = self
             .status
             .and_then(|status| StatusCode::from_u16(status).ok());
-        let scene = Scene {
+        look(&Scene {
             request: self
                 .request
                 .as_ref()
@@ -174,9 +187,7 @@ impl Exchange {
             }),
             state: &memory.remembered.state,
             world: &world,
-        };
-        let sample = |expr: &crate::rules::Expr| expr.sample(&scene).map(Value::into_owned);
-        line.samples().map(sample).collect()
+        })
     }
 }
 

@@ -370,6 +370,9 @@ async fn answer(
     persist::write(client, target, &asked.method, &mut head, fields, direct);
     rules::after(client, &mut head);
     let declared = forward::restated(&mut head, status, length.declared);
+    if fields.any(Fields::TRAILER) && asked.version == Version::HTTP_11 {
+        client.announce(&head.headers);
+    }
     client.exchange().stage = Phase::Data;
     let closes = client
         .rules

@@ -23,7 +23,6 @@ pub(super) fn answer(client: &Client, head: &request::Parts) -> Option<Answer> {
         let world = Surroundings {
             client,
             backend: None,
-            id: None,
             exchange: None,
         };
         fail.holds(&Scene {

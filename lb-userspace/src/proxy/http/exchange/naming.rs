@@ -32,7 +32,6 @@ fn computed(
     let world = Surroundings {
         client,
         backend: Some(&target.backend),
-        id: memory.remembered.id.as_deref(),
         exchange: None,
     };
     let name = asked.render(&Scene {

@@ -36,7 +36,7 @@ pub(super) fn of(
     let alone = alone.then(|| client.identity());
     let tell = |options| {
         let remembered = client.rules.borrow();
-        let id = remembered.as_ref().and_then(|of| of.id.as_deref());
+        let id = remembered.as_ref().and_then(|of| of.state.unique_id());
         told(
             options,
             client.tls.as_deref(),

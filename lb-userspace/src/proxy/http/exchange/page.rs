@@ -43,7 +43,6 @@ pub(in super::super) fn fill(
     let world = Surroundings {
         client,
         backend,
-        id: memory.remembered.id.as_deref(),
         exchange: None,
     };
     let scene = Scene {

@@ -23,7 +23,7 @@ use crate::{
     proxy::http::{body::Inbound, forward, plan::Plan},
     rules::{
         self, Asked, Awaited, BodySeen, Captured, Denial, Fact, Later, Link, LogLevel, Outcome,
-        RequestView, RuleSet, Scene, SessionVars, State, TlsFact, Value, Whose, World,
+        RequestView, RuleSet, Scene, SessionVars, State, Template, TlsFact, Value, Whose, World,
         action::WaitForBody,
     },
     topology::{Backend, Server},
@@ -35,8 +35,6 @@ pub(super) use response::{Responding, Turn, after, respond};
 #[derive(Debug, Default)]
 pub(in super::super) struct Remembered {
     pub(super) state: State,
-    /// What the request is called.
-    pub(super) id: Option<Box<[u8]>>,
     /// The request, where a page of an error may ask for it.
     pub(super) shown: Option<Box<request::Parts>>,
     pub(super) frontend: Later,
@@ -104,11 +102,6 @@ pub(super) async fn route<'p>(
         touched: false,
         body,
     };
-    name(client, head);
-    if let Some(unique) = &client.frontend().config.unique_id {
-        let called = |name: &HeaderName| *name == HOST || Fields::has(name);
-        way.touched = unique.header.as_ref().is_some_and(called);
-    }
     let mut chosen = None;
     if !rules.is_empty() {
         way.touched |= plan.changes(client.frontend().index).0;
@@ -132,6 +125,7 @@ pub(super) async fn route<'p>(
     let of_backend = Side::Backend(&target.backend);
     way.screen(target.backend.config.http.names, of_backend, head)?;
     way.statistics(Some(&target.backend), plan, head).await?;
+    way.touched |= name(client, &target.backend, head);
     page::keep(client, head);
     if looks_at_form(target, &head.method) {
         Box::pin(way.wait_for_body(WaitForBody::default(), head)).await?;
@@ -183,33 +177,32 @@ pub(super) fn capture(client: &Client, head: &request::Parts) {
     }
 }
 
-/// Gives the request its unique id, if the frontend has them.
-fn name(client: &Client, head: &mut request::Parts) {
+/// Gives the request its unique id, if the frontend has them: after its rules, as HAProxy does, unless one has asked for it.
+/// Returns whether that may change what the proxy goes by.
+fn name(client: &Client, backend: &Arc<Backend>, head: &mut request::Parts) -> bool {
     let Some(unique) = &client.frontend().config.unique_id else {
-        return;
+        return false;
     };
-    let mut memory = Memory::of(client);
-    let remembered = &mut *memory.remembered;
-    let id = {
-        let world = Surroundings {
-            client,
-            backend: None,
-            id: None,
-            exchange: None,
-        };
-        unique.format.render(&Scene {
-            request: Some(RequestView::new(head)),
-            response: None,
-            state: &remembered.state,
-            world: &world,
-        })
+    let memory = Memory::of(client);
+    let world = Surroundings {
+        client,
+        backend: Some(backend),
+        exchange: None,
     };
+    let scene = Scene {
+        request: Some(RequestView::new(head)),
+        response: None,
+        state: &memory.remembered.state,
+        world: &world,
+    };
+    let id = scene.unique_id().unwrap_or_default();
     if let Some(header) = &unique.header
-        && let Ok(value) = HeaderValue::from_bytes(&id)
+        && let Ok(value) = HeaderValue::from_bytes(id)
     {
         head.headers.insert(header.clone(), value);
+        return *header == HOST || Fields::has(header);
     }
-    remembered.id = Some(id.into());
+    false
 }
 
 /// Whose rules.
@@ -251,7 +244,6 @@ impl Way<'_> {
                 let mut memory = Memory::of(client);
                 let Remembered {
                     state,
-                    id,
                     frontend,
                     backend,
                     ..
@@ -266,7 +258,6 @@ impl Way<'_> {
                 let world = Surroundings {
                     client,
                     backend: at,
-                    id: id.as_deref(),
                     exchange: None,
                 };
                 rules.request(from, head, state, later, &world)
@@ -460,8 +451,6 @@ impl Way<'_> {
 pub(super) struct Surroundings<'a> {
     pub(super) client: &'a Client,
     pub(super) backend: Option<&'a Arc<Backend>>,
-    /// What the request is called.
-    pub(super) id: Option<&'a [u8]>,
     /// The exchange, where the client's is in use.
     pub(super) exchange: Option<&'a Exchange>,
 }
@@ -545,8 +534,8 @@ impl World for Surroundings<'_> {
         })
     }
 
-    fn unique_id(&self) -> Option<Cow<'_, [u8]>> {
-        self.id.map(Cow::Borrowed)
+    fn unique_format(&self) -> Option<&Template> {
+        Some(&self.client.frontend().config.unique_id.as_ref()?.format)
     }
 
     fn request_line(&self) -> Option<(Method, Uri, Version)> {

@@ -57,7 +57,6 @@ impl Way<'_> {
                 let world = Surroundings {
                     client,
                     backend,
-                    id: memory.remembered.id.as_deref(),
                     exchange: None,
                 };
                 condition.holds(&Scene {

@@ -32,7 +32,7 @@ pub(super) fn find(
         fits.then(|| Arc::clone(server))
     };
     let memory = Memory::of(client);
-    let world = surroundings(client, target, &memory);
+    let world = surroundings(client, target);
     let scene = Scene {
         request: Some(RequestView::new(head)),
         response: None,
@@ -63,7 +63,7 @@ pub(super) fn store<B>(
     drop(exchange);
     {
         let memory = Memory::of(client);
-        let world = surroundings(client, target, &memory);
+        let world = surroundings(client, target);
         let scene = Scene {
             request: None,
             response: Some(ResponseView {
@@ -80,15 +80,10 @@ pub(super) fn store<B>(
     stick::remember(remembering, id, now);
 }
 
-fn surroundings<'a>(
-    client: &'a Client,
-    target: &'a Target,
-    memory: &'a Memory<'_>,
-) -> Surroundings<'a> {
+fn surroundings<'a>(client: &'a Client, target: &'a Target) -> Surroundings<'a> {
     Surroundings {
         client,
         backend: Some(&target.backend),
-        id: memory.remembered.id.as_deref(),
         exchange: None,
     }
 }

@@ -54,7 +54,6 @@ pub(super) fn finish(
         count(tracked, fault, bytes_in, bytes_out, now);
     }
     remembered.state.next();
-    remembered.id = None;
     remembered.shown = None;
     remembered.frontend = Later::default();
     remembered.backend = Later::default();

@@ -86,7 +86,7 @@ fn field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
 }
 
 /// The trailers that a head announces.
-fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(in super::super) fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let lists = headers.get_all(TRAILER).iter();
     let names = lists.flat_map(|list| list.as_bytes().split(|&byte| byte == b','));
     names
@@ -96,7 +96,11 @@ fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
 
 /// Writes the end of a chunked body, with those of its trailers that were announced and may be trailers (RFC 9110 section
 /// 6.5.1).
-pub(super) fn write_end(trailers: Option<&HeaderMap>, announced: &[HeaderName], out: &mut Vec<u8>) {
+pub(in super::super) fn write_end(
+    trailers: Option<&HeaderMap>,
+    announced: &[HeaderName],
+    out: &mut Vec<u8>,
+) {
     use http::header::{
         AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HOST,
         MAX_FORWARDS, SET_COOKIE, TE,

@@ -16,3 +16,4 @@ mod out;
 
 pub(super) use body::{Body, BrokenOff};
 pub(super) use connection::{Connection, Failed};
+pub(super) use head::{announced, write_end};

@@ -15,14 +15,14 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE},
     request,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::Notify,
+};
 
 use crate::{
     observe::log::{Cause, Phase},
-    proxy::{
-        http::{client::Client, tunnel::Rest},
-        tcp::relay::Idle,
-    },
+    proxy::http::{client::Client, tunnel::Rest},
     rules::random,
 };
 
@@ -137,7 +137,7 @@ pub(in super::super) async fn carry(
     let (mut from_client, mut to_client) = tokio::io::split(near);
     let (mut from_server, mut to_server) = tokio::io::split(far);
     let moved = Cell::new(client.now());
-    let told = Cell::new(false);
+    let told = Notify::new();
     let upward = async {
         let mut data = unread;
         loop {
@@ -161,7 +161,11 @@ pub(in super::super) async fn carry(
         }
         // Only what comes from the server may go on.
         let _ = to_server.shutdown().await;
-        told.set(true);
+        if idle.server_fin.is_some() {
+            // That time begins with the end that it is told.
+            moved.set(Instant::now());
+        }
+        told.notify_one();
         pending().await
     };
     let downward = async {
@@ -193,36 +197,40 @@ pub(in super::super) async fn carry(
             None => pending().await,
         }
     };
+    let quiet = async {
+        let (either, cause) = match idle.server < idle.client {
+            true => (idle.server, Cause::ServerTimeout),
+            false => (idle.client, Cause::ClientTimeout),
+        };
+        tokio::select! {
+            () = silence(&moved, either) => cause,
+            // The server's alone once it has been told that the client says no more.
+            () = told.notified() => {
+                silence(&moved, idle.server_fin.unwrap_or(idle.server)).await;
+                Cause::ServerTimeout
+            }
+        }
+    };
     let ended = tokio::select! {
         biased;
         ended = downward => ended,
         failed = upward => failed,
         () = shut_down => Err(Cause::Down),
-        cause = silence(&moved, || patience(&idle, told.get())) => Err(cause),
+        cause = quiet => Err(cause),
     };
     if let Err(cause) = ended {
         client.exchange().terminate(cause, Phase::Data);
     }
 }
 
-/// How long nothing may move, and whose fault it is then: the server's alone once it has been `told` that the client says
-/// no more.
-fn patience(idle: &Idle, told: bool) -> (Duration, Cause) {
-    match told || idle.server < idle.client {
-        true => (idle.server, Cause::ServerTimeout),
-        false => (idle.client, Cause::ClientTimeout),
-    }
-}
-
-/// Resolves once nothing has moved for as long as `patience` says, which may grow, with what it says of that.
-async fn silence(moved: &Cell<Instant>, patience: impl Fn() -> (Duration, Cause)) -> Cause {
-    let mut sleep = pin!(tokio::time::sleep(patience().0));
+/// Resolves once nothing has moved for that long.
+async fn silence(moved: &Cell<Instant>, time: Duration) {
+    let mut sleep = pin!(tokio::time::sleep_until((moved.get() + time).into()));
     loop {
         sleep.as_mut().await;
-        let (time, cause) = patience();
         let due = moved.get() + time;
         if Instant::now() >= due {
-            return cause;
+            return;
         }
         sleep.as_mut().reset(due.into());
     }

@@ -54,7 +54,6 @@ pub(in super::super) fn respond(
     let world = Surroundings {
         client,
         backend: Some(&target.backend),
-        id: remembered.id.as_deref(),
         exchange: None,
     };
     let state = &mut remembered.state;
@@ -152,7 +151,6 @@ pub(in super::super) fn after(client: &Client, head: &mut response::Parts) {
     memory.remembered.state.end_request();
     let Remembered {
         state,
-        id,
         frontend: of_frontend,
         backend: later,
         ..
@@ -160,7 +158,6 @@ pub(in super::super) fn after(client: &Client, head: &mut response::Parts) {
     let world = Surroundings {
         client,
         backend: backend.as_ref(),
-        id: id.as_deref(),
         exchange: None,
     };
     if let Some(rules) = of_backend {
