@@ -240,7 +240,9 @@ impl Agent {
             }
         };
         self.kernel = kernel;
-        traffics(&self.topology).for_each(KernelTraffic::begin_anew);
+        self.topology
+            .kernel_traffic()
+            .for_each(KernelTraffic::begin_anew);
         // What is traced is traced with the programs that go.
         self.tracing = None;
         self.sweep = Sweep::default();
@@ -485,18 +487,10 @@ fn load(
     let wanted = wanted(topology, max_flows, view);
     let kernel = Kernel::load(pins, wanted)?;
     tell_capacity(&kernel, &wanted, max_flows);
-    for traffic in traffics(topology) {
+    for traffic in topology.kernel_traffic() {
         traffic.begin(kernel.taken_over);
     }
     Ok(kernel)
-}
-
-/// All that the kernel counts for.
-fn traffics(topology: &Topology) -> impl Iterator<Item = &KernelTraffic> {
-    let servers = topology.backends.iter().flat_map(|b| &b.servers);
-    let servers = servers.map(|server| &server.counters.kernel);
-    let frontends = topology.frontends.iter().map(|f| &f.counters.kernel);
-    servers.chain(frontends)
 }
 
 /// The room that the configuration needs.
