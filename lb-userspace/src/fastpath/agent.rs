@@ -27,6 +27,7 @@ use super::{
         self, Family, Prober, View,
         ports::{PortSet, Reservation},
     },
+    others,
     pins::Pins,
     pmtu::PathMtus,
     reset::Resets,
@@ -264,6 +265,12 @@ impl Agent {
         self.attach()?;
         if self.purpose == Purpose::Serve {
             self.insist(&BTreeMap::new())?;
+            // One that has started at the same moment was not seen before.
+            if !self.leaving
+                && let Err(error) = others::refuse(&self.config)
+            {
+                tracing::warn!("{error}");
+            }
         }
         self.sync()?;
         self.divide_slots()?;

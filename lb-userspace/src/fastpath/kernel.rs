@@ -19,12 +19,14 @@ mod found;
 mod hooks;
 mod maps;
 mod programs;
+mod theirs;
 
 use found::Found;
 pub(super) use found::MACS;
-pub(super) use hooks::{Hook, Want};
+pub(super) use hooks::{Hook, Want, name_of};
 pub(super) use maps::{FlowTables, Mapped, Maps};
 use programs::Programs;
+pub(super) use theirs::{Ends, Theirs, attached};
 
 /// A loaded program with its maps.
 pub(super) struct Kernel {

@@ -316,6 +316,11 @@ impl Pins {
         folder.is_ok_and(|folder| !succession::has_lock_of(&folder) && !locked(&folder))
     }
 
+    /// The process that has taken the folder, if it can be told.
+    pub(super) fn holder(&self) -> Option<u32> {
+        holder(&fs::File::open(&self.folder).ok()?)
+    }
+
     fn maps(&self) -> PathBuf {
         self.folder.join(self.maps)
     }
@@ -361,7 +366,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FastPa
 }
 
 /// Whether the nearest folder of `path` that exists is on a BPF file system.
-fn on_bpffs(path: &Path) -> bool {
+pub(super) fn on_bpffs(path: &Path) -> bool {
     let Some(existing) = path.ancestors().find(|p| p.exists()) else {
         return false;
     };

@@ -175,7 +175,7 @@ pub(super) fn is_lost(pins: &Pins, ifindex: u32, hook: Hook) -> bool {
         Hook::Xdp | Hook::XdpGeneric | Hook::Tcx => {
             let path = pins.link(hook.name(), ifindex);
             // A kernel that cannot be asked has said nothing.
-            sys::link_ifindex(&path).is_ok_and(|at| at == 0)
+            sys::link(&path).is_ok_and(|link| link.ifindex == 0)
         }
         Hook::Clsact => false,
     }
@@ -205,7 +205,7 @@ fn filter(name: &str) -> Result<SchedClassifierLink, FastPathError> {
 }
 
 /// An interface's present name.
-fn name_of(ifindex: u32) -> io::Result<String> {
+pub(in crate::fastpath) fn name_of(ifindex: u32) -> io::Result<String> {
     let mut name = [0; libc::IF_NAMESIZE];
     // SAFETY: the buffer has the IF_NAMESIZE bytes that may be written.
     if unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr()) }.is_null() {
