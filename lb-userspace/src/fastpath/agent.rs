@@ -57,6 +57,7 @@ mod attaching;
 mod ending;
 mod publishing;
 mod requests;
+mod reserving;
 mod sweeping;
 
 pub use publishing::no_kernel_path;
@@ -98,6 +99,8 @@ pub(super) struct Agent {
     path_mtus: PathMtus,
     tracing: Option<Tracing>,
     reservation: Reservation,
+    /// Ports that source NAT had under an earlier file, and that flows may have still.
+    earlier_ports: PortSet,
     listening: BTreeSet<u16>,
     interfaces: BTreeMap<u32, InterfacePath>,
     /// Those that are not attached as the file insists, and why.
@@ -170,6 +173,7 @@ impl Agent {
             path_mtus: PathMtus::default(),
             tracing: None,
             reservation,
+            earlier_ports: PortSet::default(),
             listening: BTreeSet::new(),
             interfaces: BTreeMap::new(),
             unmet: BTreeMap::new(),
@@ -244,6 +248,9 @@ impl Agent {
         self.topology
             .kernel_traffic()
             .for_each(KernelTraffic::begin_anew);
+        if !std::mem::take(&mut self.earlier_ports).is_empty() {
+            self.reserve();
+        }
         // What is traced is traced with the programs that go.
         self.tracing = None;
         self.sweep = Sweep::default();
@@ -258,6 +265,7 @@ impl Agent {
 
     /// All that is left to do until the kernel forwards.
     fn begin(&mut self) -> Result<(), FastPathError> {
+        self.find_earlier_ports();
         self.reserve_ports();
         if self.purpose == Purpose::GoOn {
             self.adopt_all();
@@ -435,6 +443,7 @@ impl Agent {
         self.kernel.registry = registry;
         self.census
             .note(&self.kernel.registry, &image, Instant::now());
+        self.census.note_ports(&self.earlier_ports, Instant::now());
         self.kernel.write_registry()?;
         self.tell_paths(&image);
         self.prober.want(image.neighbours.clone());

@@ -1,4 +1,4 @@
-//! Attaching to interfaces as they come and go, and what belongs to that: source ports, offloads.
+//! Attaching to interfaces as they come and go, and what belongs to that: offloads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,6 @@ use crate::{
             View,
             features::{self, XdpFeatures},
             model::{LinkKind, Scope},
-            ports::{self, PortSet},
         },
     },
     observe::path::InterfacePath,
@@ -303,32 +302,6 @@ impl Agent {
         self.interfaces
             .values()
             .any(|interface| interface.attach == "none")
-    }
-
-    /// Takes the source NAT ports out of the host's hands, but for those that something listens on.
-    pub(super) fn reserve_ports(&mut self) {
-        let wanted: PortSet = [self.config.global.fast_path.snat_ports.clone()]
-            .into_iter()
-            .collect();
-        match ports::listening() {
-            Ok(listening) => {
-                let taken = wanted.intersection(&listening.tcp.union(&listening.udp));
-                self.listening = taken.ranges().iter().cloned().flatten().collect();
-            }
-            Err(error) => tracing::warn!("cannot tell which ports are listened on: {error}"),
-        }
-        let free: PortSet = self.listening.iter().copied().collect();
-        match self.reservation.reserve(&wanted.difference(&free)) {
-            Ok(others) if others.is_empty() => {}
-            // The program would drop what comes for the other's flows as answers that nobody waits for.
-            Ok(others) => tracing::warn!(
-                "source ports {others} of the kernel path were reserved already: if by another lb on this host, give \
-                 each its own fast_path.snat_ports, or each drops the other's answers"
-            ),
-            Err(error) => tracing::warn!(
-                "source ports of the kernel path are not reserved, a connection of this host may collide: {error}"
-            ),
-        }
     }
 
     /// Gives interfaces back the offload that they had.
