@@ -55,6 +55,7 @@ use crate::{
 
 mod attaching;
 mod ending;
+mod pinning;
 mod publishing;
 mod requests;
 mod reserving;
@@ -106,6 +107,8 @@ pub(super) struct Agent {
     /// Those that are not attached as the file insists, and why.
     unmet: BTreeMap<u32, String>,
     attached: Attached,
+    /// Why the maps are pinned no more, and nothing is attached.
+    unpinned: Option<String>,
     /// No frontend is for the kernel, and no interface has the program.
     idle: bool,
     /// Interfaces whose receive VLAN offload was turned off.
@@ -178,6 +181,7 @@ impl Agent {
             interfaces: BTreeMap::new(),
             unmet: BTreeMap::new(),
             attached: Attached::default(),
+            unpinned: None,
             idle: false,
             offload_off: BTreeSet::new(),
             draining: leaving,
@@ -354,7 +358,11 @@ impl Agent {
                 .image()
                 .weights_now(&self.topology, &mut self.kernel.registry, &room);
         self.synced.apply_weights(&mut self.kernel.maps, weights)?;
-        let lost = count.is_multiple_of(LOST_TICKS) && self.forget_lost()?;
+        let mut lost = false;
+        if count.is_multiple_of(LOST_TICKS) {
+            self.keep_pins();
+            lost = self.forget_lost()?;
+        }
         if lost || count.is_multiple_of(RETRY_TICKS) {
             let before = self.attached.clone();
             self.attach()?;

@@ -18,6 +18,8 @@ const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const F_LOCK: u64 = 4;
 /// `BPF_MAP_LOOKUP_BATCH`, Linux 5.6.
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
+/// `BPF_OBJ_PIN`.
+const OBJ_PIN: libc::c_long = 6;
 /// `BPF_OBJ_GET`.
 const OBJ_GET: libc::c_long = 7;
 /// `BPF_OBJ_GET_INFO_BY_FD`.
@@ -46,13 +48,6 @@ pub(super) struct LinkInfo {
 pub(super) fn link(path: &Path) -> io::Result<LinkInfo> {
     #[repr(C)]
     #[derive(Default)]
-    struct Get {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
-    #[repr(C)]
-    #[derive(Default)]
     struct GetInfo {
         bpf_fd: u32,
         info_len: u32,
@@ -68,28 +63,61 @@ pub(super) fn link(path: &Path) -> io::Result<LinkInfo> {
         spare: u32,
         ifindex: u32,
     }
-    let name = CString::new(path.as_os_str().as_bytes())?;
-    let mut attr = Get {
-        pathname: name.as_ptr() as u64,
-        ..Get::default()
-    };
-    // SAFETY: the structure is the first part of `union bpf_attr` for this command, and the name outlives the call.
-    let link = unsafe { bpf_answered(OBJ_GET, &mut attr)? };
-    // SAFETY: the kernel has just made it, for nobody else.
-    let link = unsafe { OwnedFd::from_raw_fd(link) };
+    let link = pinned(path)?;
     let mut info = Info::default();
     let mut attr = GetInfo {
         bpf_fd: link.as_raw_fd() as u32,
         info_len: size_of::<Info>() as u32,
         info: std::ptr::from_mut(&mut info) as u64,
     };
-    // SAFETY: likewise; `info` has as many bytes as may be written.
+    // SAFETY: the structure is the first part of `union bpf_attr` for this command, and `info` has as many bytes as may be
+    // written.
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr)? };
     Ok(LinkInfo {
         id: info.id,
         program: info.program,
         ifindex: info.ifindex,
     })
+}
+
+/// What a command on a pin is asked with.
+#[repr(C)]
+#[derive(Default)]
+struct Object {
+    pathname: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// A handle on what is pinned at `path`.
+///
+/// # Errors
+/// What the kernel says, if nothing is.
+pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = Object {
+        pathname: name.as_ptr() as u64,
+        ..Object::default()
+    };
+    // SAFETY: the structure is the first part of `union bpf_attr` for this command, and the name outlives the call.
+    let object = unsafe { bpf_answered(OBJ_GET, &mut attr)? };
+    // SAFETY: the kernel has just made it, for nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(object) })
+}
+
+/// Pins it at `path`.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = Object {
+        pathname: name.as_ptr() as u64,
+        fd: object.as_raw_fd() as u32,
+        ..Object::default()
+    };
+    // SAFETY: likewise.
+    unsafe { bpf(OBJ_PIN, &mut attr) }
 }
 
 /// Numbers of the links at an interface's TCX ingress, of this network namespace.

@@ -35,6 +35,14 @@ impl Agent {
             .map(|(ifindex, _)| ifindex)
             .chain(self.kernel.pinned())
             .collect();
+        if let Some(why) = &self.unpinned {
+            for path in self.interfaces.values_mut() {
+                path.attach = "none".into();
+                path.reason.clone_from(why);
+            }
+            self.note_attached(&[]);
+            return Ok(());
+        }
         if self.leaving {
             for ifindex in present {
                 match view.link(ifindex) {
@@ -110,7 +118,8 @@ impl Agent {
     /// Forgets attachments that somebody else has ended; whether there were any.
     pub(super) fn forget_lost(&mut self) -> Result<bool, FastPathError> {
         let lost = self.kernel.forget_lost()?;
-        for ifindex in &lost {
+        // Where it cannot be attached again, that has been said.
+        for ifindex in lost.iter().filter(|_| self.unpinned.is_none()) {
             if let Some(interface) = self.interfaces.remove(ifindex) {
                 tracing::warn!(
                     "interface {}: somebody has detached the kernel program, it is attached again",

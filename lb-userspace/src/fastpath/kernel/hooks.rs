@@ -14,6 +14,7 @@ use aya::programs::{
 
 use super::{
     super::{error::FastPathError, pins::Pins, sys},
+    kept::is_gone,
     programs::Programs,
 };
 
@@ -169,11 +170,14 @@ fn replace_filter(tc: &mut SchedClassifier, name: &str) -> Result<(), FastPathEr
     Ok(())
 }
 
-/// Whether somebody else has detached what is pinned. A filter, which has no link, is not looked after.
+/// Whether somebody else has detached what is pinned, or removed the pin. A filter, which has no link, is not looked after.
 pub(super) fn is_lost(pins: &Pins, ifindex: u32, hook: Hook) -> bool {
+    let path = pins.link(hook.name(), ifindex);
+    if is_gone(&path) {
+        return true;
+    }
     match hook {
         Hook::Xdp | Hook::XdpGeneric | Hook::Tcx => {
-            let path = pins.link(hook.name(), ifindex);
             // A kernel that cannot be asked has said nothing.
             sys::link(&path).is_ok_and(|link| link.ifindex == 0)
         }
