@@ -11,7 +11,10 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::{io, thread};
+use std::{
+    io::{self, Read},
+    thread,
+};
 
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -145,7 +148,16 @@ impl Netns {
     /// # Errors
     /// When the file cannot be read.
     pub fn read(&self, path: &str) -> Result<String> {
-        self.run(|| fs::read_to_string(path))
+        // Some settings are told by the first read alone, as much as fits: what is read little by little ends early.
+        let read = || {
+            let mut buffer = vec![0; 1 << 16];
+            let mut file = File::open(path)?;
+            let first = file.read(&mut buffer)?;
+            buffer.truncate(first);
+            file.read_to_end(&mut buffer)?;
+            String::from_utf8(buffer).map_err(io::Error::other)
+        };
+        self.run(read)
             .context(|| format!("read {path} in {}", self.name))
     }
 

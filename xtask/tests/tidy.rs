@@ -96,6 +96,7 @@ const KNOW_AYA: &[&str] = &[
     "fastpath/kernel/hooks.rs",
     "fastpath/kernel/maps.rs",
     "fastpath/kernel/programs.rs",
+    "fastpath/kernel/theirs.rs",
     "fastpath/object.rs",
     "fastpath/packets.rs",
     "fastpath/reaper.rs",

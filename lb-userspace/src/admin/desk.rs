@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     certificates::Transactions,
-    dynamic, errors, frontends, help, info, inside,
+    counters, dynamic, errors, frontends, help, info, inside,
     kernel::{self, Wire},
     level::{self, DENIED},
     maps, operate, process, rates, reload, servers, sessions, setting, stat, tables, upgrade,
@@ -109,6 +109,9 @@ impl Desk {
         }
         if let Some(answer) = reload::answer(&self.wishes, words).await {
             return Ok(Ok(answer));
+        }
+        if let Some(said) = counters::answer(&self.sources, words).await {
+            return Ok(said);
         }
         if let Some(said) = dynamic::answer(&self.sources, &self.wishes, words).await {
             return Ok(said);

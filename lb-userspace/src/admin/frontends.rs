@@ -1,4 +1,4 @@
-//! What operators do to frontends, limits and counters.
+//! What operators do to frontends and their limits.
 
 use crate::{
     observe::stats::Sources,
@@ -13,10 +13,6 @@ pub(super) fn answer(sources: &Sources, words: &[&str]) -> Option<Result<String,
         ["disable", "frontend", ref rest @ ..] => disable(sources, rest.first()),
         ["shutdown", "frontend", ref rest @ ..] => shut_down(sources, rest.first()),
         ["set", "maxconn", "frontend", ref rest @ ..] => set_maxconn(sources, rest),
-        ["clear", "counters", ref rest @ ..] => {
-            clear(sources, rest.first() == Some(&"all"));
-            Ok(String::new())
-        }
         _ => return None,
     })
 }
@@ -72,18 +68,4 @@ fn set_maxconn(sources: &Sources, words: &[&str]) -> Result<String, String> {
     // 0 is what the process allows.
     frontend.set_maxconn(Some(max).filter(|&max| max > 0));
     Ok(String::new())
-}
-
-/// What is read of the kernel path is counted since its maps were made, which `all` leaves as it is.
-fn clear(sources: &Sources, all: bool) {
-    let topology = sources.topology();
-    for frontend in &topology.frontends {
-        frontend.counters.clear(all);
-    }
-    for backend in &topology.backends {
-        backend.counters.clear(all);
-        for server in &backend.servers {
-            server.counters.clear(all);
-        }
-    }
 }

@@ -4,6 +4,7 @@ mod certificates;
 pub mod cli;
 pub mod client;
 mod command;
+mod counters;
 pub mod desk;
 mod dynamic;
 mod errors;

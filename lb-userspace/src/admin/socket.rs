@@ -521,6 +521,7 @@ mod tests {
                         let _ = rows.blocking_send(vec![flow(port)]);
                     }
                 }
+                Request::Look(done) => drop(done.send(Ok(()))),
                 Request::Deny(_, done) => drop(done.send(Ok(true))),
                 Request::Allow(_, done) => drop(done.send(Ok(false))),
                 Request::Denied(reply) => drop(reply.send(Vec::new())),

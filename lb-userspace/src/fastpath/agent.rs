@@ -27,6 +27,7 @@ use super::{
         self, Family, Prober, View,
         ports::{PortSet, Reservation},
     },
+    others,
     pins::Pins,
     pmtu::PathMtus,
     reset::Resets,
@@ -54,8 +55,10 @@ use crate::{
 
 mod attaching;
 mod ending;
+mod pinning;
 mod publishing;
 mod requests;
+mod reserving;
 mod sweeping;
 
 pub use publishing::no_kernel_path;
@@ -97,11 +100,15 @@ pub(super) struct Agent {
     path_mtus: PathMtus,
     tracing: Option<Tracing>,
     reservation: Reservation,
+    /// Ports that source NAT had under an earlier file, and that flows may have still.
+    earlier_ports: PortSet,
     listening: BTreeSet<u16>,
     interfaces: BTreeMap<u32, InterfacePath>,
     /// Those that are not attached as the file insists, and why.
     unmet: BTreeMap<u32, String>,
     attached: Attached,
+    /// Why the maps are pinned no more, and nothing is attached.
+    unpinned: Option<String>,
     /// No frontend is for the kernel, and no interface has the program.
     idle: bool,
     /// Interfaces whose receive VLAN offload was turned off.
@@ -169,10 +176,12 @@ impl Agent {
             path_mtus: PathMtus::default(),
             tracing: None,
             reservation,
+            earlier_ports: PortSet::default(),
             listening: BTreeSet::new(),
             interfaces: BTreeMap::new(),
             unmet: BTreeMap::new(),
             attached: Attached::default(),
+            unpinned: None,
             idle: false,
             offload_off: BTreeSet::new(),
             draining: leaving,
@@ -240,7 +249,12 @@ impl Agent {
             }
         };
         self.kernel = kernel;
-        traffics(&self.topology).for_each(KernelTraffic::begin_anew);
+        self.topology
+            .kernel_traffic()
+            .for_each(KernelTraffic::begin_anew);
+        if !std::mem::take(&mut self.earlier_ports).is_empty() {
+            self.reserve();
+        }
         // What is traced is traced with the programs that go.
         self.tracing = None;
         self.sweep = Sweep::default();
@@ -255,6 +269,7 @@ impl Agent {
 
     /// All that is left to do until the kernel forwards.
     fn begin(&mut self) -> Result<(), FastPathError> {
+        self.find_earlier_ports();
         self.reserve_ports();
         if self.purpose == Purpose::GoOn {
             self.adopt_all();
@@ -262,6 +277,12 @@ impl Agent {
         self.attach()?;
         if self.purpose == Purpose::Serve {
             self.insist(&BTreeMap::new())?;
+            // One that has started at the same moment was not seen before.
+            if !self.leaving
+                && let Err(error) = others::refuse(&self.config)
+            {
+                tracing::warn!("{error}");
+            }
         }
         self.sync()?;
         self.divide_slots()?;
@@ -337,7 +358,11 @@ impl Agent {
                 .image()
                 .weights_now(&self.topology, &mut self.kernel.registry, &room);
         self.synced.apply_weights(&mut self.kernel.maps, weights)?;
-        let lost = count.is_multiple_of(LOST_TICKS) && self.forget_lost()?;
+        let mut lost = false;
+        if count.is_multiple_of(LOST_TICKS) {
+            self.keep_pins();
+            lost = self.forget_lost()?;
+        }
         if lost || count.is_multiple_of(RETRY_TICKS) {
             let before = self.attached.clone();
             self.attach()?;
@@ -426,6 +451,7 @@ impl Agent {
         self.kernel.registry = registry;
         self.census
             .note(&self.kernel.registry, &image, Instant::now());
+        self.census.note_ports(&self.earlier_ports, Instant::now());
         self.kernel.write_registry()?;
         self.tell_paths(&image);
         self.prober.want(image.neighbours.clone());
@@ -485,18 +511,10 @@ fn load(
     let wanted = wanted(topology, max_flows, view);
     let kernel = Kernel::load(pins, wanted)?;
     tell_capacity(&kernel, &wanted, max_flows);
-    for traffic in traffics(topology) {
+    for traffic in topology.kernel_traffic() {
         traffic.begin(kernel.taken_over);
     }
     Ok(kernel)
-}
-
-/// All that the kernel counts for.
-fn traffics(topology: &Topology) -> impl Iterator<Item = &KernelTraffic> {
-    let servers = topology.backends.iter().flat_map(|b| &b.servers);
-    let servers = servers.map(|server| &server.counters.kernel);
-    let frontends = topology.frontends.iter().map(|f| &f.counters.kernel);
-    servers.chain(frontends)
 }
 
 /// The room that the configuration needs.

@@ -16,6 +16,7 @@ use super::{
     error::FastPathError,
     image::Image,
     kernel::Kernel,
+    net::ports::PortSet,
     registry::{Counted, Known, Registry},
     traffic,
 };
@@ -29,6 +30,8 @@ const REST: Duration = Duration::from_secs(1);
 pub(super) struct Seen {
     pub lanes: HashSet<u32>,
     pub hops: HashSet<u16>,
+    /// Ports that servers know clients by, host order.
+    pub ports: HashSet<u16>,
 }
 
 /// Indexes that are in no image.
@@ -36,6 +39,8 @@ pub(super) struct Seen {
 pub(super) struct Census {
     lanes: Left<u32>,
     hops: Left<u16>,
+    /// Likewise ports that source NAT had under an earlier file.
+    ports: Left<u16>,
 }
 
 /// Since when each is in none, and those that may be free at the end of a sweep.
@@ -90,10 +95,22 @@ impl Census {
         self.hops.note(registry.all_hops(), is_used, now);
     }
 
+    /// Notes ports that no new flow gets.
+    pub(super) fn note_ports(&mut self, ports: &PortSet, now: Instant) {
+        let ports = ports.ranges().iter().cloned().flatten();
+        self.ports.note(ports, |_| false, now);
+    }
+
     /// A sweep begins.
     pub(super) fn begin(&mut self, now: Instant) {
         self.lanes.begin(now);
         self.hops.begin(now);
+        self.ports.begin(now);
+    }
+
+    /// Those of such ports that no flow has any more, at the end of that sweep.
+    pub(super) fn free_ports(&mut self, seen: &Seen) -> PortSet {
+        self.ports.free(&seen.ports).into_iter().collect()
     }
 
     /// That sweep has ended, and has seen these. Frees the rest; indexes of servers that are free.

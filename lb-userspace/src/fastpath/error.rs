@@ -1,6 +1,9 @@
 //! What can keep the kernel path from being had.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     EbpfError,
@@ -9,7 +12,7 @@ use aya::{
     programs::{ProgramError, links::LinkError},
 };
 
-use super::net::NetError;
+use super::{net::NetError, others::Common};
 use crate::capabilities::{Capability, explain};
 
 /// Why the fast path cannot be used; each says what would help.
@@ -105,6 +108,20 @@ pub enum FastPathError {
         /// The other process, if it can be told.
         holder: Option<u32>,
     },
+    /// Another kernel path would be in this one's way.
+    #[error("{}", met(.common, .interface, .path, *.at_work, *.holder))]
+    Other {
+        /// Where they meet.
+        common: Common,
+        /// The interface that both have.
+        interface: String,
+        /// Its pin path.
+        path: PathBuf,
+        /// Whether an lb looks after it.
+        at_work: bool,
+        /// That lb's process, if it can be told.
+        holder: Option<u32>,
+    },
     /// A map is missing from the object, or of another type than expected.
     #[error("the kernel program has no usable map {0}: program and agent are of different builds")]
     NoMap(&'static str),
@@ -172,6 +189,46 @@ pub enum FastPathError {
     /// A thread or a runtime.
     #[error("cannot start the fast path's thread: {0}")]
     System(#[from] io::Error),
+}
+
+/// What other kernel path is in the way, and what helps.
+fn met(
+    common: &Common,
+    interface: &str,
+    path: &Path,
+    at_work: bool,
+    holder: Option<u32>,
+) -> String {
+    let path = path.display();
+    if !at_work {
+        let what = match common {
+            Common::Service(service) => format!("takes what comes for {service}"),
+            Common::Ports(server, ports) => format!(
+                "drops what server {server} answers to ports {}-{}",
+                ports.start(),
+                ports.end()
+            ),
+        };
+        return format!(
+            "an lb that is gone has left its kernel path pinned at {path}: attached to {interface}, it still {what}. With \
+             `pin_path: {path}` as before, in global.fast_path, the start takes it over with its connections; `rm -r {path}` \
+             ends them"
+        );
+    }
+    let pid = holder.map_or_else(String::new, |pid| format!("pid {pid}, "));
+    let other =
+        format!("another lb ({pid}pin_path {path}), which is attached to {interface} as well,");
+    match common {
+        Common::Service(service) => format!(
+            "{other} forwards what comes for {service} already: stop it first, or leave that address to one of the two"
+        ),
+        Common::Ports(server, ports) => format!(
+            "{other} has source ports {}-{} too, and server {server}: each would drop what is answered to the other; give \
+             this one a global.fast_path.snat_ports of its own",
+            ports.start(),
+            ports.end()
+        ),
+    }
 }
 
 /// What helps against a folder that is not this user's.

@@ -1,7 +1,7 @@
 //! The one adapter to bpf(2): loads the object, opens its maps, attaches and detaches. [`sync`](super::sync) and
 //! [`traffic`](super::traffic) use the maps that it has opened; nothing else of the agent knows aya's types.
 
-use std::{collections::BTreeMap, io, net::IpAddr, os::fd::AsFd, thread};
+use std::{collections::BTreeMap, fs::File, io, net::IpAddr, os::fd::AsFd, path::Path, thread};
 
 use lb_common::abi::{REGISTRY_CHUNK, RegistryChunk, Settings};
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -17,14 +17,18 @@ use super::{
 
 mod found;
 mod hooks;
+mod kept;
 mod maps;
 mod programs;
+mod theirs;
 
 use found::Found;
 pub(super) use found::MACS;
-pub(super) use hooks::{Hook, Want};
+pub(super) use hooks::{Hook, Want, name_of};
+use kept::Kept;
 pub(super) use maps::{FlowTables, Mapped, Maps};
 use programs::Programs;
+pub(super) use theirs::{Ends, Theirs, attached};
 
 /// A loaded program with its maps.
 pub(super) struct Kernel {
@@ -34,6 +38,7 @@ pub(super) struct Kernel {
     /// What the program says of single packets, for debugging.
     packets: Option<Packets>,
     pins: Pins,
+    kept: Kept,
     links: BTreeMap<u32, Hook>,
     /// The maps.
     pub maps: Maps,
@@ -82,10 +87,11 @@ impl Kernel {
             let maps = Maps::take(&mut programs.ebpf, &pins)?;
             programs.load_reaper()?;
             let packets = Packets::open(&mut programs.ebpf);
-            Ok((programs, maps, packets, found::capacity(&pins)?))
+            let kept = Kept::open(&pins)?;
+            Ok((programs, maps, packets, kept, found::capacity(&pins)?))
         };
         let taken_over = found.is_some();
-        let (programs, maps, packets, capacity) = match open() {
+        let (programs, maps, packets, kept, capacity) = match open() {
             Ok(opened) => opened,
             Err(error) => {
                 if !taken_over {
@@ -105,6 +111,7 @@ impl Kernel {
             tracing: None,
             packets,
             pins,
+            kept,
             links: BTreeMap::new(),
             maps,
             capacity,
@@ -191,6 +198,21 @@ impl Kernel {
         }
         self.links.remove(&ifindex);
         Ok(())
+    }
+
+    /// The pin path, as the file names it.
+    pub(super) fn pin_path(&self) -> &Path {
+        self.pins.shown()
+    }
+
+    /// Whether somebody has removed pins of maps, or the folder that is `locked`.
+    pub(super) fn is_unpinned(&self, locked: &File) -> bool {
+        self.kept.is_lost(&self.pins, locked)
+    }
+
+    /// Pins the maps again; the lock, if it is of another folder.
+    pub(super) fn pin_again(&self, locked: &File) -> Result<Option<File>, FastPathError> {
+        self.kept.pin(&self.pins, locked)
     }
 
     /// Forgets what somebody else has detached, so that it can be attached anew; the interfaces.

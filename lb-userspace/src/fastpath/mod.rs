@@ -29,6 +29,7 @@ mod kernel;
 pub mod net;
 pub mod object;
 mod orphan;
+mod others;
 mod packets;
 mod pins;
 mod pmtu;
@@ -52,6 +53,7 @@ mod words;
 pub use agent::no_kernel_path;
 pub use deny::Changes as DenyChanges;
 pub use error::FastPathError;
+pub use others::Common;
 pub use pins::Owner;
 
 use succession::Legacy;
@@ -303,10 +305,14 @@ const NEEDED: [Capability; 2] = [Capability::Bpf, Capability::NetAdmin];
 /// becomes `owner`'s, and memory for its maps. What else stands in its way is for [`FastPath::start`] to say.
 ///
 /// # Errors
-/// Another lb is at work there.
+/// Another lb is at work there, or has a kernel path that this one's would meet.
 pub fn prepare(config: &Config, owner: Option<Owner>) -> Result<(), FastPathError> {
     if !capabilities::lacking(&NEEDED).is_empty() {
         return Ok(());
+    }
+    let wanted = config.global.fast_path.attach != Attach::Off;
+    if wanted {
+        others::refuse(config)?;
     }
     let pin_path = &config.global.fast_path.pin_path;
     // Kernels before 5.11 count maps as locked memory.
@@ -320,7 +326,6 @@ pub fn prepare(config: &Config, owner: Option<Owner>) -> Result<(), FastPathErro
         pins.lock()?;
         owner.map_or(Ok(()), |owner| pins.give_to(owner))
     });
-    let wanted = config.global.fast_path.attach != Attach::Off;
     match prepared {
         // What was left over may have found another who cares for it.
         Err(error @ FastPathError::InUse { .. }) if wanted => Err(error),

@@ -129,7 +129,7 @@ impl Pins {
         }
     }
 
-    fn make(&self) -> Result<(), FastPathError> {
+    pub(super) fn make(&self) -> Result<(), FastPathError> {
         for folder in [self.maps(), self.links()] {
             // Maps hold who talks to whom.
             let mut builder = fs::DirBuilder::new();
@@ -237,6 +237,11 @@ impl Pins {
         self.links().join(format!("{hook}-{ifindex}"))
     }
 
+    /// The pin path, as the file names it.
+    pub(super) fn shown(&self) -> &Path {
+        &self.shown
+    }
+
     /// The folder itself.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
@@ -301,12 +306,17 @@ impl Pins {
             return Ok(lock);
         }
         if !locked(&file) {
-            return Err(FastPathError::InUse {
-                path: self.shown.clone(),
-                holder: holder(&file),
-            });
+            return Err(self.in_use());
         }
         Ok(file)
+    }
+
+    /// Another lb has the folder.
+    pub(super) fn in_use(&self) -> FastPathError {
+        FastPathError::InUse {
+            path: self.shown.clone(),
+            holder: self.holder(),
+        }
     }
 
     /// Whether another agent has taken the folder, and has not handed it on to this process.
@@ -314,6 +324,11 @@ impl Pins {
         let folder = fs::File::open(&self.folder);
         // A lock that is had goes with the descriptor.
         folder.is_ok_and(|folder| !succession::has_lock_of(&folder) && !locked(&folder))
+    }
+
+    /// The process that has taken the folder, if it can be told.
+    pub(super) fn holder(&self) -> Option<u32> {
+        holder(&fs::File::open(&self.folder).ok()?)
     }
 
     fn maps(&self) -> PathBuf {
@@ -361,7 +376,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FastPa
 }
 
 /// Whether the nearest folder of `path` that exists is on a BPF file system.
-fn on_bpffs(path: &Path) -> bool {
+pub(super) fn on_bpffs(path: &Path) -> bool {
     let Some(existing) = path.ancestors().find(|p| p.exists()) else {
         return false;
     };

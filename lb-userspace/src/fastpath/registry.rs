@@ -55,7 +55,7 @@ pub(super) struct Registry {
     sides: BTreeMap<String, u16>,
     /// Frontend and address → turn counter.
     turns: BTreeMap<String, u32>,
-    /// What a lane had counted when it was freed: whoever has it next begins there.
+    /// What a lane had counted when it was freed, or its counts were cleared: whoever has it begins there.
     #[serde(default)]
     begun: BTreeMap<u32, Counted>,
     /// What lanes that were freed have counted for a frontend, and for a server.
@@ -230,7 +230,7 @@ impl Registry {
         self.hops.values().chain(self.sides.values()).copied()
     }
 
-    /// What a lane had counted when it was given to whom it is.
+    /// What a lane had counted when it was given to whom it is, or its counts were cleared.
     pub(super) fn begun(&self, lane: u32) -> Counted {
         self.begun.get(&lane).copied().unwrap_or_default()
     }
@@ -248,6 +248,13 @@ impl Registry {
             let (backend, server) = key.split_once('/')?;
             Some((backend, server, *counted))
         })
+    }
+
+    /// What was counted until now counts no more: so much by those lanes.
+    pub(super) fn clear_counts(&mut self, counted: BTreeMap<u32, Counted>) {
+        self.begun.extend(counted);
+        self.settled = Default::default();
+        self.version += 1;
     }
 
     /// Frees lanes, which have counted this by now.

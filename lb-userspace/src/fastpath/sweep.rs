@@ -194,6 +194,9 @@ impl Look<'_> {
         if let Some(seen) = &mut self.seen {
             seen.lanes.insert(leg.lane);
             seen.hops.insert(leg.hop);
+            if leg.flags & (flags::REVERSE | flags::TRANSLATE) == flags::TRANSLATE {
+                seen.ports.insert(u16::from_be(leg.sport));
+            }
         }
         let lane = (self.lanes)(leg.lane)?;
         if leg.flags & flags::REVERSE == 0 && !tcp::is_closing(leg.state) {

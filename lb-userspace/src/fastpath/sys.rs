@@ -18,23 +18,34 @@ const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const F_LOCK: u64 = 4;
 /// `BPF_MAP_LOOKUP_BATCH`, Linux 5.6.
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
+/// `BPF_OBJ_PIN`.
+const OBJ_PIN: libc::c_long = 6;
 /// `BPF_OBJ_GET`.
 const OBJ_GET: libc::c_long = 7;
 /// `BPF_OBJ_GET_INFO_BY_FD`.
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 
-/// The interface that a pinned XDP or TCX link is attached to: 0 once somebody has detached it, though it is still pinned.
+/// `BPF_PROG_QUERY`.
+const PROG_QUERY: libc::c_long = 16;
+/// `BPF_TCX_INGRESS` (`enum bpf_attach_type`).
+const TCX_INGRESS: u32 = 46;
+
+/// A pinned XDP or TCX link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LinkInfo {
+    /// Its number.
+    pub id: u32,
+    /// Its program's number.
+    pub program: u32,
+    /// The interface that it is attached to: 0 once somebody has detached it, though it is still pinned.
+    pub ifindex: u32,
+}
+
+/// What is pinned at `path`.
 ///
 /// # Errors
 /// What the kernel says, for one that nothing is pinned at.
-pub(super) fn link_ifindex(path: &Path) -> io::Result<u32> {
-    #[repr(C)]
-    #[derive(Default)]
-    struct Get {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
+pub(super) fn link(path: &Path) -> io::Result<LinkInfo> {
     #[repr(C)]
     #[derive(Default)]
     struct GetInfo {
@@ -46,27 +57,104 @@ pub(super) fn link_ifindex(path: &Path) -> io::Result<u32> {
     #[repr(C, align(8))]
     #[derive(Default)]
     struct Info {
-        head: [u32; 4],
+        kind: u32,
+        id: u32,
+        program: u32,
+        spare: u32,
         ifindex: u32,
     }
-    let name = CString::new(path.as_os_str().as_bytes())?;
-    let mut attr = Get {
-        pathname: name.as_ptr() as u64,
-        ..Get::default()
-    };
-    // SAFETY: the structure is the first part of `union bpf_attr` for this command, and the name outlives the call.
-    let link = unsafe { bpf_answered(OBJ_GET, &mut attr)? };
-    // SAFETY: the kernel has just made it, for nobody else.
-    let link = unsafe { OwnedFd::from_raw_fd(link) };
+    let link = pinned(path)?;
     let mut info = Info::default();
     let mut attr = GetInfo {
         bpf_fd: link.as_raw_fd() as u32,
         info_len: size_of::<Info>() as u32,
         info: std::ptr::from_mut(&mut info) as u64,
     };
-    // SAFETY: likewise; `info` has as many bytes as may be written.
+    // SAFETY: the structure is the first part of `union bpf_attr` for this command, and `info` has as many bytes as may be
+    // written.
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr)? };
-    Ok(info.ifindex)
+    Ok(LinkInfo {
+        id: info.id,
+        program: info.program,
+        ifindex: info.ifindex,
+    })
+}
+
+/// What a command on a pin is asked with.
+#[repr(C)]
+#[derive(Default)]
+struct Object {
+    pathname: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// A handle on what is pinned at `path`.
+///
+/// # Errors
+/// What the kernel says, if nothing is.
+pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = Object {
+        pathname: name.as_ptr() as u64,
+        ..Object::default()
+    };
+    // SAFETY: the structure is the first part of `union bpf_attr` for this command, and the name outlives the call.
+    let object = unsafe { bpf_answered(OBJ_GET, &mut attr)? };
+    // SAFETY: the kernel has just made it, for nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(object) })
+}
+
+/// Pins it at `path`.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = Object {
+        pathname: name.as_ptr() as u64,
+        fd: object.as_raw_fd() as u32,
+        ..Object::default()
+    };
+    // SAFETY: likewise.
+    unsafe { bpf(OBJ_PIN, &mut attr) }
+}
+
+/// Numbers of the links at an interface's TCX ingress, of this network namespace.
+///
+/// # Errors
+/// What the kernel says; before Linux 6.6 it has no such thing.
+pub(super) fn tcx_links(ifindex: u32) -> io::Result<Vec<u32>> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Query {
+        ifindex: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        programs: u64,
+        count: u32,
+        spare: u32,
+        program_flags: u64,
+        links: u64,
+        link_flags: u64,
+        revision: u64,
+    }
+    // The kernel takes no more than 64 programs at a hook.
+    let (mut programs, mut links) = ([0u32; 64], [0u32; 64]);
+    let mut attr = Query {
+        ifindex,
+        attach_type: TCX_INGRESS,
+        programs: programs.as_mut_ptr() as u64,
+        links: links.as_mut_ptr() as u64,
+        count: links.len() as u32,
+        ..Query::default()
+    };
+    // SAFETY: the structure is the first part of `union bpf_attr` for this command, and the buffers have as many numbers as
+    // may be written.
+    unsafe { bpf(PROG_QUERY, &mut attr)? };
+    let count = links.len().min(attr.count as usize);
+    Ok(links[..count].to_vec())
 }
 
 /// Runs a program once with `data` as its packet; returns its verdict.

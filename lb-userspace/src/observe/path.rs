@@ -1,10 +1,13 @@
 //! Which data path carries what, and why: published by the fast path, shown by `lb status`, the page and the metrics.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::request::Request;
 
@@ -131,6 +134,7 @@ impl CounterKind {
 pub struct SharedPathStatus {
     status: Arc<ArcSwap<PathStatus>>,
     requests: Arc<ArcSwapOption<mpsc::UnboundedSender<Request>>>,
+    clear: Arc<AtomicBool>,
 }
 
 impl SharedPathStatus {
@@ -160,6 +164,32 @@ impl SharedPathStatus {
             Some(Ok(())) => Ok(()),
             Some(Err(_)) | None => Err(self.why_none()),
         }
+    }
+
+    /// Has the fast path read its counters now, with all done that has been said of servers until now; whether there is one.
+    ///
+    /// # Errors
+    /// They cannot be read: why, as a sentence.
+    pub async fn look(&self) -> Result<bool, String> {
+        let (done, looked) = oneshot::channel();
+        if self.ask(Request::Look(done)).is_err() {
+            return Ok(false);
+        }
+        match looked.await {
+            Ok(result) => result.map(|()| true),
+            // It has ended meanwhile.
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// What the kernel has counted of traffic until now is to count no more: the fast path, or the next one, sees to it.
+    pub fn clear_counts(&self) {
+        self.clear.store(true, Relaxed);
+    }
+
+    /// Whether that is still to be done.
+    pub fn take_clear(&self) -> bool {
+        self.clear.swap(false, Relaxed)
     }
 
     fn why_none(&self) -> String {

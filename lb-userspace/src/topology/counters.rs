@@ -342,7 +342,8 @@ pub struct ServerCounters {
 macro_rules! clears {
     ($($name:ident)*) => {
         $(impl $name {
-            /// Sets maxima to 0, and with `all` every number; but for what the kernel path has counted.
+            /// Sets maxima to 0, and with `all` every number; what the kernel path has counted is for
+            /// [`KernelTraffic::clear`].
             pub fn clear(&self, all: bool) {
                 self.each(&mut |name, how, counter| {
                     if how == How::Max || all && !EARLIER.contains(&name) {

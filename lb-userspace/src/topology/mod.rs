@@ -57,6 +57,8 @@ pub use rates::Rates;
 pub use resolving::Resolving;
 pub use server::{AdminState, Connection, Counted, Elsewhere, Health, Server, Slots};
 
+use counters::KernelTraffic;
+
 use crate::{
     config::{
         Config,
@@ -228,6 +230,14 @@ impl Topology {
     /// The server called `server` of the backend called `backend`.
     pub fn server(&self, backend: &str, server: &str) -> Option<&Arc<Server>> {
         self.backend(backend)?.server(server)
+    }
+
+    /// All that the kernel path counts for.
+    pub fn kernel_traffic(&self) -> impl Iterator<Item = &KernelTraffic> {
+        let servers = self.backends.iter().flat_map(|backend| &backend.servers);
+        let servers = servers.map(|server| &server.counters.kernel);
+        let frontends = self.frontends.iter().map(|f| &f.counters.kernel);
+        servers.chain(frontends)
     }
 
     /// A version number that rises at each change that the kernel maps have to follow: health, weight, operator's

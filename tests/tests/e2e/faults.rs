@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -387,4 +387,73 @@ fn a_second_agent_on_the_same_pins_is_refused_wherever_its_socket_is() {
     drop(second);
     kernel_takes_over(&lab, &daemon);
     assert_eq!(counter(&daemon, "no_flow"), 0);
+}
+
+/// Removes a folder in one step, whatever is made in its place.
+fn remove(folder: &Path) {
+    let aside = folder.with_file_name(format!(
+        "{}-gone",
+        folder.file_name().unwrap().to_str().unwrap()
+    ));
+    fs::rename(folder, &aside).unwrap();
+    fs::remove_dir_all(aside).unwrap();
+}
+
+#[test]
+fn pins_that_somebody_removes_are_missed_and_made_again() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    for attach in ["xdp", "tc"] {
+        let mut daemon = Daemon::builder(&lab, &tcp(&lab, "roundrobin", &[]))
+            .role(attach)
+            .fast_path(&format!("attach: {attach}, max_flows: 100000"))
+            .start()
+            .unwrap();
+        kernel_takes_over(&lab, &daemon);
+        let mut held = held(&lab, 5);
+        counts_agree(&daemon, 5);
+
+        // Below the pin path it is lb's to make again.
+        remove(&daemon.pin_path().join("v2"));
+        wait::until_true("the pins to be there again", || {
+            pin(&daemon, "REGISTRY").exists()
+                && fs::read_dir(daemon.pin_path().join("v2/links"))
+                    .is_ok_and(|links| links.count() > 0)
+        })
+        .unwrap_or_else(|error| panic!("{error}: {}", daemon.log()));
+        let said = daemon.log();
+        let path = daemon.pin_path().display().to_string();
+        let missed = format!("somebody has removed what this lb has pinned at {path}");
+        assert_eq!(said.matches(&missed).count(), 1, "{said}");
+        kernel_takes_over(&lab, &daemon);
+        assert_alive(&mut held);
+
+        // They are as good as the first: the next start takes over by them.
+        daemon.kill();
+        assert_alive(&mut held);
+        daemon.start().unwrap();
+        kernel_takes_over(&lab, &daemon);
+        counts_agree(&daemon, 5);
+        assert_alive(&mut held);
+
+        // The whole of it may not be, and then the mend is said.
+        remove(daemon.pin_path());
+        wait::until_true("it to be missed", || daemon.log().contains(&missed)).unwrap();
+        let said = daemon.log();
+        if said.contains("cannot be pinned again") {
+            assert!(said.contains("restart lb"), "{said}");
+            wait::until_true("userspace to serve", || {
+                let status = daemon.status().unwrap();
+                status["fast_path"]["frontends"][0]["path"] != "kernel"
+            })
+            .unwrap();
+            daemon.kill();
+            daemon.start().unwrap();
+        }
+        kernel_takes_over(&lab, &daemon);
+        assert_eq!(said.matches(&missed).count(), 1, "{said}");
+    }
 }

@@ -7,7 +7,7 @@ use lb_tests::{Daemon, Lab, client, skip, wait};
 
 use crate::kernel::kernel_takes_over;
 use crate::privileges::reserved;
-use crate::setup::{accepted_in_userspace, assert_alive, held, servers, service, tcp};
+use crate::setup::{BACKEND, accepted_in_userspace, assert_alive, held, servers, service, tcp};
 
 #[test]
 fn a_start_without_kernel_path_lets_an_earlier_ones_flows_end() {
@@ -99,4 +99,72 @@ fn a_stop_governs_a_kernel_path_that_is_being_left() {
         let refused = client::connect(lab.client(), service(&lab), None).is_err();
         assert!(refused, "{turn}: nobody is there for new ones");
     }
+}
+
+#[test]
+fn flows_keep_the_source_ports_that_they_have_when_the_file_says_others() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().servers(1).build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let body = tcp(&lab, "roundrobin", &[]);
+    let ports =
+        |range| format!("attach: xdp, max_flows: 100000, on_stop: keep, snat_ports: {range}");
+    // One that ends with a reset is forgotten soon.
+    let connect = || {
+        let mut stream = client::connect(lab.client(), service(&lab), None).unwrap();
+        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+        client::greeting(&mut stream).unwrap();
+        stream
+    };
+    let mut daemon = Daemon::builder(&lab, &body)
+        .fast_path(&ports("20000-20199"))
+        .start()
+        .unwrap();
+    let mut held = wait::until("a flow of the kernel", wait::PATIENCE, || {
+        let before = accepted_in_userspace(&lab);
+        let stream = connect();
+        (accepted_in_userspace(&lab) == before).then_some(vec![stream])
+    })
+    .unwrap();
+    held.extend((0..50).map(|_| connect()));
+
+    // Twice, since the second agent may not have them from the first.
+    for (range, kept) in [
+        ("21000-21199", "20000-20199,21000-21199"),
+        ("22000-22199", "20000-20199,21000-21199,22000-22199"),
+    ] {
+        daemon.lb(&["stop", "--now"]).unwrap();
+        daemon.wait(wait::PATIENCE).unwrap();
+        daemon.change_fast_path(&ports(range), &body).unwrap();
+        daemon.start().unwrap();
+        wait::until_true("the ports of both files to be reserved", || {
+            reserved(&lab) == kept
+        })
+        .unwrap_or_else(|error| panic!("{error}: {}", reserved(&lab)));
+        assert_alive(&mut held);
+        held.push(connect());
+    }
+
+    // What the host itself opens towards the server gets none of them.
+    lab.balancer()
+        .sysctl("net/ipv4/ip_local_port_range", "20000 20201")
+        .unwrap();
+    let target = (lab.server_addr(0), BACKEND).into();
+    for _ in 0..2 {
+        let mut own = client::connect(lab.balancer(), target, None).unwrap();
+        assert!(own.local_addr().unwrap().port() >= 20_200);
+        client::greeting(&mut own).unwrap();
+        held.push(own);
+    }
+    assert_alive(&mut held);
+
+    drop(held);
+    wait::until(
+        "the earlier ports to be the host's again",
+        Duration::from_secs(60),
+        || (reserved(&lab) == "22000-22199").then_some(()),
+    )
+    .unwrap_or_else(|error| panic!("{error}: {}", reserved(&lab)));
 }

@@ -7,6 +7,7 @@
 
 mod absent;
 mod balancing;
+mod beside;
 mod commands;
 #[path = "../../../lb-userspace/src/names/fixtures.rs"]
 #[allow(dead_code, reason = "shared with other tests")]

@@ -5,7 +5,7 @@ use lb_tests::server::Protocol;
 use lb_tests::{Daemon, Lab, skip, wait};
 
 use crate::kernel::{active, kernel_connections, kernel_takes_over, reasons, settles_at};
-use crate::setup::{BACKEND, accepted_in_userspace, servers, service};
+use crate::setup::{BACKEND, accepted_in_userspace, servers, service, tcp};
 
 #[track_caller]
 fn done(daemon: &Daemon<'_>, line: &str) {
@@ -134,4 +134,38 @@ fn servers_come_and_go_by_the_socket_while_the_kernel_forwards() {
     let reload = daemon.lb(&["reload"]).unwrap();
     assert!(reload.status.success(), "{}", daemon.log());
     by_kernel(&lab, &daemon, [20, 0, 20]);
+}
+
+#[test]
+fn a_server_with_a_flow_of_just_now_is_not_deleted() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().servers(1).build().unwrap();
+    let _servers = servers(&lab, Protocol::Echo);
+    let daemon = Daemon::builder(&lab, &tcp(&lab, "roundrobin", &[]))
+        .start()
+        .unwrap();
+    kernel_takes_over(&lab, &daemon);
+    // Again and again, as the figures of the kernel are read now and then.
+    for turn in 0..20 {
+        settles_at("no flow", 0, || active(&daemon, "s1"));
+        let mut stream = client::connect(lab.client(), service(&lab), None).unwrap();
+        let said = daemon
+            .ask("disable server web/s1; del server web/s1")
+            .unwrap();
+        assert_eq!(
+            said.trim(),
+            "Server still has connections attached to it, cannot remove it.",
+            "turn {turn}"
+        );
+        client::greeting(&mut stream).unwrap();
+        client::echo(&mut stream, b"still there?").unwrap();
+        done(&daemon, "enable server web/s1");
+    }
+    done(&daemon, "disable server web/s1");
+    wait::until_true("it to be deleted", || {
+        daemon.ask("del server web/s1").unwrap() == "Server deleted."
+    })
+    .unwrap();
 }

@@ -10,7 +10,7 @@ use crate::kernel::{
     FOLLOWS, counts_settle, kernel_connections, kernel_takes_over, reasons, server_status,
     settles_at,
 };
-use crate::setup::{accepted_in_userspace, held, servers, service, tcp};
+use crate::setup::{accepted_in_userspace, assert_alive, held, servers, service, tcp};
 
 /// Carries out `lb server …`, and waits as long as the kernel may take to follow.
 #[track_caller]
@@ -231,4 +231,58 @@ fn every_figure_agrees_with_what_was_sent() {
     );
     assert_eq!(get(&lab, "/stats", false).status, 401);
     assert_eq!(get(&lab, "/healthz", false).status, 200);
+}
+
+#[test]
+fn cleared_counters_begin_at_nothing_for_the_kernel_too() {
+    if skip::without_lb() {
+        return;
+    }
+    let lab = Lab::builder().build().unwrap();
+    let servers = servers(&lab, Protocol::Echo);
+    let stats = format!("stats: {{ bind: \"{}:1080\" }}\n", lab.service_addr());
+    let body = tcp(&lab, "roundrobin", &[]) + &stats;
+    let mut daemon = Daemon::builder(&lab, &body).start().unwrap();
+    kernel_takes_over(&lab, &daemon);
+    let mut open = held(&lab, 3);
+    servers
+        .iter()
+        .for_each(|server| counts_settle(&daemon, server));
+    let figure = |daemon: &Daemon<'_>, name: &str, column: &str| {
+        csv(&daemon.ask("show stat").unwrap(), "web", name, column)
+    };
+    let rows = ["FRONTEND", "BACKEND", "s1", "s2", "s3"];
+    assert!(rows.iter().all(|row| figure(&daemon, row, "stot") > 0));
+
+    // Maxima alone, and then everything; what there is now is no counter.
+    assert_eq!(daemon.ask("clear counters").unwrap(), "");
+    assert!(figure(&daemon, "FRONTEND", "stot") > 0);
+    assert_eq!(daemon.ask("clear counters all").unwrap(), "");
+    for row in rows {
+        for column in ["stot", "bin", "bout"] {
+            assert_eq!(figure(&daemon, row, column), 0, "{row} {column}");
+        }
+    }
+    assert_eq!(figure(&daemon, "FRONTEND", "scur"), 3);
+    let metrics = text(&get(&lab, "/metrics", false));
+    let mut series = metrics
+        .lines()
+        .filter(|line| line.starts_with("lb_server_connections_total{"));
+    assert!(series.all(|line| line.ends_with("} 0")), "{metrics}");
+
+    // They count on from there, and the next start knows.
+    open.extend(held(&lab, 6));
+    settles_at("connections since", 6, || {
+        figure(&daemon, "FRONTEND", "stot")
+    });
+    let of_servers = ["s1", "s2", "s3"].map(|row| figure(&daemon, row, "stot"));
+    assert_eq!(of_servers.iter().sum::<u64>(), 6, "{of_servers:?}");
+    daemon.kill();
+    daemon.start().unwrap();
+    settles_at("the connections that there are", 9, || {
+        figure(&daemon, "FRONTEND", "scur")
+    });
+    assert_eq!(figure(&daemon, "FRONTEND", "stot"), 6);
+    assert_eq!(figure(&daemon, "BACKEND", "stot"), 6);
+    assert_alive(&mut open);
 }

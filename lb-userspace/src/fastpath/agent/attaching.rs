@@ -1,4 +1,4 @@
-//! Attaching to interfaces as they come and go, and what belongs to that: source ports, offloads.
+//! Attaching to interfaces as they come and go, and what belongs to that: offloads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,6 @@ use crate::{
             View,
             features::{self, XdpFeatures},
             model::{LinkKind, Scope},
-            ports::{self, PortSet},
         },
     },
     observe::path::InterfacePath,
@@ -36,6 +35,14 @@ impl Agent {
             .map(|(ifindex, _)| ifindex)
             .chain(self.kernel.pinned())
             .collect();
+        if let Some(why) = &self.unpinned {
+            for path in self.interfaces.values_mut() {
+                path.attach = "none".into();
+                path.reason.clone_from(why);
+            }
+            self.note_attached(&[]);
+            return Ok(());
+        }
         if self.leaving {
             for ifindex in present {
                 match view.link(ifindex) {
@@ -111,7 +118,8 @@ impl Agent {
     /// Forgets attachments that somebody else has ended; whether there were any.
     pub(super) fn forget_lost(&mut self) -> Result<bool, FastPathError> {
         let lost = self.kernel.forget_lost()?;
-        for ifindex in &lost {
+        // Where it cannot be attached again, that has been said.
+        for ifindex in lost.iter().filter(|_| self.unpinned.is_none()) {
             if let Some(interface) = self.interfaces.remove(ifindex) {
                 tracing::warn!(
                     "interface {}: somebody has detached the kernel program, it is attached again",
@@ -303,32 +311,6 @@ impl Agent {
         self.interfaces
             .values()
             .any(|interface| interface.attach == "none")
-    }
-
-    /// Takes the source NAT ports out of the host's hands, but for those that something listens on.
-    pub(super) fn reserve_ports(&mut self) {
-        let wanted: PortSet = [self.config.global.fast_path.snat_ports.clone()]
-            .into_iter()
-            .collect();
-        match ports::listening() {
-            Ok(listening) => {
-                let taken = wanted.intersection(&listening.tcp.union(&listening.udp));
-                self.listening = taken.ranges().iter().cloned().flatten().collect();
-            }
-            Err(error) => tracing::warn!("cannot tell which ports are listened on: {error}"),
-        }
-        let free: PortSet = self.listening.iter().copied().collect();
-        match self.reservation.reserve(&wanted.difference(&free)) {
-            Ok(others) if others.is_empty() => {}
-            // The program would drop what comes for the other's flows as answers that nobody waits for.
-            Ok(others) => tracing::warn!(
-                "source ports {others} of the kernel path were reserved already: if by another lb on this host, give \
-                 each its own fast_path.snat_ports, or each drops the other's answers"
-            ),
-            Err(error) => tracing::warn!(
-                "source ports of the kernel path are not reserved, a connection of this host may collide: {error}"
-            ),
-        }
     }
 
     /// Gives interfaces back the offload that they had.

@@ -1,16 +1,21 @@
 //! What the agent tells: counters, and the status of the kernel path.
 
+use std::collections::BTreeMap;
+
 use super::Agent;
 use crate::{
     capabilities::{self, Capability},
     config::path::Remark,
     fastpath::{error::FastPathError, image::Image, kernel::Kernel, object, traffic},
     observe::path::{FrontendPath, PathKind, PathStatus},
-    topology::Topology,
+    topology::{Topology, counters::KernelTraffic},
 };
 
 impl Agent {
     pub(super) fn publish(&mut self) -> Result<(), FastPathError> {
+        if let Err(error) = self.clear_if_told() {
+            tracing::error!("what the kernel has counted still counts: {error}");
+        }
         let Kernel {
             maps,
             registry,
@@ -36,6 +41,27 @@ impl Agent {
             limits: limits(),
             counters: traffic::reasons(maps)?,
         });
+        Ok(())
+    }
+
+    /// Where an operator has said so, what the kernel has counted until now counts no more, for the next agent neither. Its counters go on.
+    pub(super) fn clear_if_told(&mut self) -> Result<(), FastPathError> {
+        if !self.status.take_clear() {
+            return Ok(());
+        }
+        let before = self.kernel.registry.clone();
+        let mut counted = BTreeMap::new();
+        for (lane, ..) in before.all_lanes() {
+            counted.insert(lane, traffic::counted(&self.kernel.maps, lane)?);
+        }
+        self.kernel.registry.clear_counts(counted);
+        if let Err(error) = self.kernel.write_registry() {
+            self.kernel.registry = before;
+            return Err(error);
+        }
+        self.topology
+            .kernel_traffic()
+            .for_each(KernelTraffic::clear);
         Ok(())
     }
 

@@ -40,6 +40,12 @@ impl Agent {
     pub(super) fn answer(&mut self, request: Request) -> Result<(), FastPathError> {
         // Whoever asked may be gone, here and below: then nobody misses the answer.
         match request {
+            Request::Look(done) => {
+                let looked = self.look();
+                let _ = done.send(
+                    looked.map_err(|error| format!("The kernel path cannot do that: {error}.")),
+                );
+            }
             Request::Flows { filter, rows } => {
                 let tick = self.kernel.maps.clock.get(&0, 0)?;
                 flows::list(&self.kernel, tick, filter, rows)?;
@@ -65,6 +71,14 @@ impl Agent {
             } => self.begin_trace(client, begun, packets)?,
         }
         Ok(())
+    }
+
+    /// Has the maps hold what has been said until now, and then reads the counters: no flow begins afterwards that the
+    /// figures should have.
+    fn look(&mut self) -> Result<(), FastPathError> {
+        self.clear_if_told()?;
+        self.sync()?;
+        self.publish()
     }
 
     /// Writes the denied prefixes; what does not fit is tried again at each tick.

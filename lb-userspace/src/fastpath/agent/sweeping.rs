@@ -35,6 +35,10 @@ impl Agent {
             1..=FEW_FLOWS => SWEEP_TICKS,
             _ => LONG_SWEEP_TICKS,
         });
+        if flows == 0 && !self.earlier_ports.is_empty() {
+            // Those may be free by now.
+            self.searches = self.searches.max(1);
+        }
         // Where there is no room for something, what others have left is looked for at once.
         let searches = count.is_multiple_of(if flows <= FEW_FLOWS {
             SWEEP_TICKS
@@ -76,6 +80,7 @@ impl Agent {
             return Ok(());
         }
         let before = self.kernel.registry.version();
+        self.free_earlier_ports(seen);
         for server in self.census.end(seen, &mut self.kernel, &self.topology)? {
             self.shutdowns.remove(&server);
         }

@@ -14,6 +14,7 @@ use aya::programs::{
 
 use super::{
     super::{error::FastPathError, pins::Pins, sys},
+    kept::is_gone,
     programs::Programs,
 };
 
@@ -169,13 +170,16 @@ fn replace_filter(tc: &mut SchedClassifier, name: &str) -> Result<(), FastPathEr
     Ok(())
 }
 
-/// Whether somebody else has detached what is pinned. A filter, which has no link, is not looked after.
+/// Whether somebody else has detached what is pinned, or removed the pin. A filter, which has no link, is not looked after.
 pub(super) fn is_lost(pins: &Pins, ifindex: u32, hook: Hook) -> bool {
+    let path = pins.link(hook.name(), ifindex);
+    if is_gone(&path) {
+        return true;
+    }
     match hook {
         Hook::Xdp | Hook::XdpGeneric | Hook::Tcx => {
-            let path = pins.link(hook.name(), ifindex);
             // A kernel that cannot be asked has said nothing.
-            sys::link_ifindex(&path).is_ok_and(|at| at == 0)
+            sys::link(&path).is_ok_and(|link| link.ifindex == 0)
         }
         Hook::Clsact => false,
     }
@@ -205,7 +209,7 @@ fn filter(name: &str) -> Result<SchedClassifierLink, FastPathError> {
 }
 
 /// An interface's present name.
-fn name_of(ifindex: u32) -> io::Result<String> {
+pub(in crate::fastpath) fn name_of(ifindex: u32) -> io::Result<String> {
     let mut name = [0; libc::IF_NAMESIZE];
     // SAFETY: the buffer has the IF_NAMESIZE bytes that may be written.
     if unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr()) }.is_null() {

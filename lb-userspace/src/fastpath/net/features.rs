@@ -1,5 +1,5 @@
 //! What an interface's driver can do, as far as attaching and redirecting need to know: XDP features through the generic
-//! netlink family `netdev`, driver name and receive VLAN offload through ethtool's ioctl.
+//! netlink family `netdev`, the programs that it has by routing netlink, driver name and receive VLAN offload through ethtool's ioctl.
 //!
 //! Every call is one short exchange with the kernel in the calling thread's network namespace, answered before it returns.
 
@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rtnetlink::sys::protocols::NETLINK_GENERIC;
+use rtnetlink::sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use rtnetlink::sys::{Socket, SocketAddr};
 
 /// What a device supports of XDP; `enum netdev_xdp_act` of `linux/netdev.h`.
@@ -58,9 +58,9 @@ pub fn xdp(ifindex: u32) -> Result<XdpFeatures, FeaturesError> {
         ifindex,
         error,
     };
-    let mut kernel = Genetlink::open().map_err(refused)?;
+    let mut kernel = Netlink::open(NETLINK_GENERIC).map_err(refused)?;
     let name = attribute(CTRL_ATTR_FAMILY_NAME, b"netdev\0");
-    let family = match kernel.ask(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, &name) {
+    let family = match kernel.ask_family(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, &name) {
         Ok(answer) => {
             find_attribute(&answer, CTRL_ATTR_FAMILY_ID).and_then(|id| id.try_into().ok())
         }
@@ -72,7 +72,7 @@ pub fn xdp(ifindex: u32) -> Result<XdpFeatures, FeaturesError> {
     let Some(family) = family.map(u16::from_ne_bytes) else {
         return Ok(XdpFeatures::Unknown);
     };
-    let answer = match kernel.ask(
+    let answer = match kernel.ask_family(
         family,
         NETDEV_CMD_DEV_GET,
         &attribute(NETDEV_A_DEV_IFINDEX, &ifindex.to_ne_bytes()),
@@ -100,6 +100,28 @@ impl XdpFeatures {
             fragments: has(5),
         }
     }
+}
+
+/// Numbers of the XDP programs that `ifindex` has, by the driver, on the skb hook or in hardware.
+///
+/// # Errors
+///
+/// [`FeaturesError`] if there is no such interface or the kernel cannot be asked.
+pub fn xdp_programs(ifindex: u32) -> Result<Vec<u32>, FeaturesError> {
+    let ask = || {
+        let mut kernel = Netlink::open(NETLINK_ROUTE)?;
+        // `struct ifinfomsg`: family, type, index, flags, and which of them change.
+        let mut question = vec![0; IFINFO_LEN];
+        question[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+        kernel.ask(RTM_GETLINK, &question, IFINFO_LEN)
+    };
+    let answer = ask().map_err(|error| wrap(ifindex, "read the XDP programs", error))?;
+    let programs = find_attribute(&answer, IFLA_XDP).unwrap_or_default();
+    let numbers = IFLA_XDP_PROG_IDS.into_iter().filter_map(|kind| {
+        let bytes = find_attribute(programs, kind)?;
+        Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+    });
+    Ok(numbers.collect())
 }
 
 /// The driver's name, as `ethtool -i` shows it: `veth`, `virtio_net`, `mlx5_core`, ….
@@ -247,30 +269,44 @@ const NLA_HDRLEN: usize = 4;
 const NLM_F_REQUEST: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 
-/// A generic netlink socket, for one question at a time.
-struct Genetlink(Socket);
+// linux/rtnetlink.h, linux/if_link.h
+const RTM_GETLINK: u16 = 18;
+const IFINFO_LEN: usize = 16;
+const IFLA_XDP: u16 = 43;
+/// `IFLA_XDP_PROG_ID` where there is one program, and where there are several `IFLA_XDP_DRV_PROG_ID` and its siblings.
+const IFLA_XDP_PROG_IDS: [u16; 4] = [4, 5, 6, 7];
 
-impl Genetlink {
-    fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_GENERIC)?;
+/// A netlink socket, for one question at a time.
+struct Netlink(Socket);
+
+impl Netlink {
+    fn open(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         Ok(Self(socket))
     }
 
-    /// The attributes of the answer to one command. The kernel answers while the question is sent, so this never waits.
-    fn ask(&mut self, family: u16, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
-        let length = NLMSG_HDRLEN + GENL_HDRLEN + attributes.len();
+    /// The attributes of the answer to one command of a generic family.
+    fn ask_family(&mut self, family: u16, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
+        // Version 1.
+        let message = [&[command, 1, 0, 0], attributes].concat();
+        self.ask(family, &message, GENL_HDRLEN)
+    }
+
+    /// The attributes of the answer to one question, behind a header of such a length. The kernel answers while the question is
+    /// sent, so this never waits.
+    fn ask(&mut self, kind: u16, question: &[u8], header: usize) -> io::Result<Vec<u8>> {
+        let length = NLMSG_HDRLEN + question.len();
         let mut message = Vec::with_capacity(length);
         message.extend(
             u32::try_from(length)
                 .map_err(io::Error::other)?
                 .to_ne_bytes(),
         );
-        message.extend(family.to_ne_bytes());
+        message.extend(kind.to_ne_bytes());
         message.extend(NLM_F_REQUEST.to_ne_bytes());
         message.extend([0; 8]); // sequence and port
-        message.extend([command, 1, 0, 0]); // version 1
-        message.extend(attributes);
+        message.extend(question);
         self.0.send_to(&message, &SocketAddr::new(0, 0), 0)?;
         let (answer, _) = self.0.recv_from_full()?;
         let short = || {
@@ -293,9 +329,7 @@ impl Genetlink {
                 .ok_or_else(short)?;
             return Err(io::Error::from_raw_os_error(-i32::from_ne_bytes(code)));
         }
-        body.get(GENL_HDRLEN..)
-            .map(<[u8]>::to_vec)
-            .ok_or_else(short)
+        body.get(header..).map(<[u8]>::to_vec).ok_or_else(short)
     }
 }
 

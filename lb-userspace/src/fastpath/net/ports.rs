@@ -231,6 +231,15 @@ impl Reservation {
         }
     }
 
+    /// What is reserved for us.
+    ///
+    /// # Errors
+    ///
+    /// [`PortsError`] if that cannot be told.
+    pub fn ours(&self) -> Result<PortSet, PortsError> {
+        Ok(self.remembered()?.intersection(&reserved()?))
+    }
+
     /// What the file says is ours, if it was written for this namespace since the machine was started.
     fn remembered(&self) -> Result<PortSet, PortsError> {
         let text = match std::fs::read_to_string(&self.state) {

@@ -103,6 +103,12 @@ impl KernelTraffic {
         }
     }
 
+    /// All that was counted counts no more; what the maps have counted by now is theirs to leave out.
+    pub fn clear(&self) {
+        let all = self.counters().into_iter().chain(&self.earlier);
+        all.chain(&self.maps).for_each(|counter| counter.set(0));
+    }
+
     /// Takes what the present maps have counted: connections, bytes in and out, packets in and out. Returns how many
     /// connections have come since it was last called.
     pub fn take(&self, counted: [u64; 5]) -> u64 {
