@@ -56,6 +56,8 @@ impl Bolt {
         std::iter::once("llvm-bolt".into())
             .chain(named)
             .filter_map(|name| env::in_path(&name))
+            // It looks for its library beside where it was called as.
+            .filter_map(|program| program.canonicalize().ok())
             .find_map(|program| {
                 let output = Command::new(&program).arg("--version").output().ok()?;
                 let version = version(&String::from_utf8_lossy(&output.stdout))?;
