@@ -292,7 +292,7 @@ impl Running {
         let topology = self.sources.topology();
         if let Some(server) = topology.server(backend, name) {
             deletable(server)?;
-            // What it has in the kernel is read now and then: it may have got a flow since, up to when it went into maintenance.
+            // What it has in the kernel is read now and then: it may have got a flow since.
             self.sources.path.look().await?;
             deletable(server)?;
         }

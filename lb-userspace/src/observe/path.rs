@@ -166,7 +166,7 @@ impl SharedPathStatus {
         }
     }
 
-    /// Has the fast path read its counters now, with all done that has been said of servers until now; whether there is one.
+    /// Has the fast path read its counters now; whether there is one.
     ///
     /// # Errors
     /// They cannot be read: why, as a sentence.

@@ -10,7 +10,7 @@ use crate::config::model::Prefix;
 /// A request. An answer that nobody waits for any more is dropped.
 #[derive(Debug)]
 pub enum Request {
-    /// Have the maps say what has been said of servers until now, and read the counters; why that cannot be, if it cannot.
+    /// Read the counters now; why that cannot be, if it cannot.
     Look(oneshot::Sender<Result<(), String>>),
     /// The flows that the kernel forwards now, in batches.
     Flows {

@@ -73,11 +73,10 @@ impl Agent {
         Ok(())
     }
 
-    /// Has the maps hold what has been said until now, and then reads the counters: no flow begins afterwards that the
-    /// figures should have.
+    /// Reads the counters between ticks. What the maps hold is left to the next tick: each change of a service takes room
+    /// that has to rest after it, and an operator's script may ask a hundred times in the time of one.
     fn look(&mut self) -> Result<(), FastPathError> {
         self.clear_if_told()?;
-        self.sync()?;
         self.publish()
     }
 
