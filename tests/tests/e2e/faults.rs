@@ -416,12 +416,18 @@ fn pins_that_somebody_removes_are_missed_and_made_again() {
         let mut held = held(&lab, 5);
         counts_agree(&daemon, 5);
 
+        let links = |daemon: &Daemon| {
+            let links = fs::read_dir(daemon.pin_path().join("v2/links"));
+            links.map_or(0, Iterator::count)
+        };
+        let had = links(&daemon);
+        assert!(had > 0, "something is attached");
+
         // Below the pin path it is lb's to make again.
         remove(&daemon.pin_path().join("v2"));
         wait::until_true("the pins to be there again", || {
-            pin(&daemon, "REGISTRY").exists()
-                && fs::read_dir(daemon.pin_path().join("v2/links"))
-                    .is_ok_and(|links| links.count() > 0)
+            // One interface after the other.
+            pin(&daemon, "REGISTRY").exists() && links(&daemon) == had
         })
         .unwrap_or_else(|error| panic!("{error}: {}", daemon.log()));
         let said = daemon.log();
