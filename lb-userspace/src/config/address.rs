@@ -376,6 +376,13 @@ fn split<'a>(text: &'a str, example: &str) -> Result<(&'a str, &'a str), Problem
             format!("write address and port alone, {}", without(scheme, rest)),
         ));
     }
+    // What is left of `udp://…`, as targets of logs are written.
+    if let Some(rest) = text.strip_prefix("//").filter(|rest| !rest.contains('/')) {
+        return Err(Problem::new(
+            format!("`{text}` begins like a URL"),
+            format!("write `\"udp:{rest}\"`"),
+        ));
+    }
     if let Some(path) = text
         .strip_prefix("unix@")
         .or_else(|| text.starts_with('/').then_some(text))

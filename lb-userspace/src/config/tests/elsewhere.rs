@@ -9,6 +9,17 @@ fn words_of_other_balancers_are_told_what_they_are_here() {
 
 const CASES: &[Case] = &[
     Case {
+        name: "datagrams written like a URL",
+        text: r#"frontends:
+  web: { mode: tcp, bind: "udp://192.0.2.1:53", default_backend: app }
+backends:
+  app: { mode: tcp, servers: [{ name: s1, address: "192.0.2.2:53" }] }
+"#,
+        found: &[
+            r#"2:27 error: `bind`: `//192.0.2.1:53` begins like a URL => write `"udp:192.0.2.1:53"`"#,
+        ],
+    },
+    Case {
         name: "keys at the top",
         text: r#"upstreams: {}
 listeners: {}
