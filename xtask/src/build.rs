@@ -147,8 +147,7 @@ pub(crate) fn daemon(
     progress: &mut Progress,
     debug: bool,
 ) -> Result<PathBuf, Error> {
-    let mut command = host(workspace, &["build"]);
-    command.args(["--package", "lb-userspace", "--bin", "lb"]);
+    let mut command = lb(workspace);
     let lb = workspace.lb(debug);
     let mut bolt = None;
     let (name, about) = if debug {
@@ -177,6 +176,13 @@ pub(crate) fn daemon(
         layout::lay_out(workspace, progress, &bolt, &lb)?;
     }
     Ok(lb)
+}
+
+/// A command that compiles lb.
+pub(crate) fn lb(workspace: &Workspace) -> Command {
+    let mut command = host(workspace, &["build"]);
+    command.args(["--package", "lb-userspace", "--bin", "lb"]);
+    command
 }
 
 /// What is done, and how long it takes if its result is not there yet.

@@ -87,11 +87,11 @@ fn jumps(workspace: &Workspace, progress: &mut Progress, folder: &Path) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
-/// A command that builds lb in a target folder of its own.
+/// A command that makes a release build of lb in a target folder of its own.
 fn daemon(workspace: &Workspace, target: &Path, arguments: &[String]) -> Command {
-    let mut command = build::host(workspace, &["build", "--release"]);
+    let mut command = build::lb(workspace);
     command
-        .args(["--package", "lb-userspace", "--bin", "lb"])
+        .arg("--release")
         .args(arguments)
         .env("CARGO_TARGET_DIR", target);
     command

@@ -334,12 +334,12 @@ backends:
     daemon.logged_with(&["] secure~ app/s1 ", "/check HTTP/2.0"]);
 }
 
-#[test]
-fn every_worker_takes_connections_and_the_file_goes_with_a_stop() {
+/// Between unix sockets: `web.sock`, beside an address, and a server's.
+fn by_unix_sockets() -> (Daemon, SocketAddr) {
     let folder = Daemon::folder();
     unix_server(&folder.join("app.sock"));
     let web = free();
-    let mut daemon = start(
+    let daemon = start(
         folder,
         &format!(
             "frontends:
@@ -350,6 +350,12 @@ backends:
         ),
         web,
     );
+    (daemon, web)
+}
+
+#[test]
+fn every_worker_takes_connections_and_the_file_goes_with_a_stop() {
+    let (mut daemon, _) = by_unix_sockets();
     let path = daemon.folder.join("web.sock");
     let mut all: Vec<TcpStream> = (0..40).map(|_| connect(&path)).collect();
     for stream in &mut all {
@@ -448,20 +454,7 @@ backends:
 
 #[test]
 fn a_file_that_somebody_removes_comes_back_by_a_reload() {
-    let folder = Daemon::folder();
-    unix_server(&folder.join("app.sock"));
-    let web = free();
-    let mut daemon = start(
-        folder,
-        &format!(
-            "frontends:
-  web: {{ bind: ['{web}', 'unix:web.sock'], default_backend: app }}
-backends:
-  app: {{ servers: [{{ name: s1, address: 'unix:app.sock' }}] }}
-"
-        ),
-        web,
-    );
+    let (mut daemon, web) = by_unix_sockets();
     let path = daemon.folder.join("web.sock");
     let get = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     let mut kept = connect(&path);
